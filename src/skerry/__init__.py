@@ -1,0 +1,9 @@
+"""Skerry's device SDK: what a camera, a handheld or a script imports to ask a node."""
+
+from skerry.core.errors import SkerryError
+from skerry.core.finding import Finding
+from skerry.device.client import Client
+from skerry.wire.answer import Answer
+
+__version__ = "0.1.0"
+__all__ = ["Answer", "Client", "Finding", "SkerryError", "__version__"]

@@ -1,0 +1,58 @@
+"""The `skerry` command: its parts, and the version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from skerry import __version__
+from skerry.cli import bundle, forge, hub, infer, keys, node, up
+
+EPILOG = """
+Begin:  skerry up   (a hub, a node and a demo on this machine)
+
+Own model:  skerry bundle init model.onnx --name parts --labels labels.txt -o parts/   then   skerry serve parts/
+"""
+
+app = typer.Typer(
+    name="skerry",
+    help="Edge AI that stands whatever the sea does: train, sign, roll out, serve in milliseconds, keep working offline.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"skerry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+app.command("up", rich_help_panel="Begin here")(up.up)
+app.command("serve", rich_help_panel="Node")(node.serve)
+app.command("node", rich_help_panel="Node")(node.node)
+app.command("infer", rich_help_panel="Device")(infer.infer)
+app.command("hub", rich_help_panel="Hub")(hub.hub)
+app.command("publish", rich_help_panel="Hub")(hub.publish)
+app.command("rollout", rich_help_panel="Hub")(hub.rollout)
+app.command("nodes", rich_help_panel="Hub")(hub.nodes)
+app.command("join-token", rich_help_panel="Hub")(hub.join_token)
+app.add_typer(bundle.app, name="bundle", rich_help_panel="Models")
+app.add_typer(keys.app, name="keys", rich_help_panel="Models")
+app.add_typer(forge.app, name="forge", rich_help_panel="Models")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

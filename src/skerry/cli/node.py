@@ -1,0 +1,97 @@
+"""`skerry serve` and `skerry node`: a node alone, and a node that obeys a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skerry.cli.say import emit, errors, out, start_log
+
+Http = Annotated[
+    str | None, typer.Option("--http", help="HOST:PORT; port 0 picks a free one. [default: 127.0.0.1:8441]")
+]
+Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+Json = Annotated[bool, typer.Option("--json", help="The ready line as JSON.")]
+Threads = Annotated[int | None, typer.Option(help="Threads inside one run of a model. [default: all, at most 4]")]
+Trust = Annotated[list[str] | None, typer.Option(help="A publisher's public key: file or line. May be repeated.")]
+
+
+def serve(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Bundles, .onnx files, or repositories <model>/<version>/model.onnx.")
+    ],
+    http: Http = None,
+    log_level: Level = "warning",
+    json: Json = False,
+    threads: Threads = None,
+    trust: Trust = None,
+) -> None:
+    """Serve models from this disk: a stand-alone node, no hub needed.
+
+    Example:  skerry serve parts/ --http 0.0.0.0:8441
+
+    Bundles from your own disk need no signature; with --trust only bundles that this key signed are served.
+    """
+    from skerry.host.settings import environment, load
+    from skerry.node.app import serve as run
+    from skerry.node.settings import NodeSettings
+
+    start_log(log_level)
+    with errors():
+        given = {"paths": tuple(paths), "http": http, "threads": threads, "trust": tuple(trust) if trust else None}
+        settings = load(NodeSettings, "node", None, given, environment())
+        run(settings, lambda url, models: _ready(url, models, json))
+
+
+def node(
+    hub: Annotated[str | None, typer.Option(help="The hub's URL.")] = None,
+    join: Annotated[
+        str | None, typer.Option(help="A join token, needed the first time (see 'skerry join-token').")
+    ] = None,
+    trust: Trust = None,
+    name: Annotated[str | None, typer.Option(help="The node's name. [default: the machine's]")] = None,
+    group: Annotated[str | None, typer.Option(help="The group to join. [default: default]")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of bundles and journal. [default: skerry-node]")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with a table [node]; rules are told there.")] = None,
+    http: Http = None,
+    log_level: Level = "warning",
+    json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Run a node that obeys a hub: pulls signed bundles, serves them, keeps results until the hub has them.
+
+    Example:  skerry node --hub http://hub:8440 --join TOKEN --trust publisher.pub
+
+    Every option may stand in the TOML file or in the environment (SKERRY_NODE_HUB, SKERRY_NODE_JOIN_TOKEN, …).
+    """
+    from skerry.core.errors import Invalid
+    from skerry.host.settings import environment, load
+    from skerry.node.app import serve as run
+    from skerry.node.settings import NodeSettings
+
+    start_log(log_level)
+    with errors():
+        given = {
+            "hub": hub,
+            "join_token": join,
+            "trust": tuple(trust) if trust else None,
+            "name": name,
+            "group": group,
+            "state": state,
+            "http": http,
+            "threads": threads,
+        }
+        settings = load(NodeSettings, "node", config, given, environment())
+        if settings.hub is None:
+            raise Invalid("hub: a node needs the URL of its hub (--hub, or 'skerry serve' for a node without one)")
+        run(settings, lambda url, models: _ready(url, models, json))
+
+
+def _ready(url: str, models: list[str], json: bool) -> None:
+    if json:
+        emit({"event": "ready", "http": url, "models": models})
+    else:
+        what = f"serving {', '.join(models)}" if models else "waiting for the hub's orders"
+        out.print(f"ready: {what} at {url}")

@@ -1,0 +1,142 @@
+"""Goldens: recorded inputs with the answers that the model must give, on this very machine.
+
+An image's answer is its findings; a tensor golden is JSON in the Open Inference Protocol's form. Numbers
+may differ by the golden's tolerance (other processors add in another order), boxes by BOX_TOLERANCE, and a
+finding whose score lies within the tolerance of the cut may be there or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from skerry.core.errors import GoldenFailed, Invalid
+from skerry.core.fields import Fields, parse
+from skerry.core.finding import Finding
+from skerry.core.manifest import GoldenEntry
+from skerry.core.tensor import Tensor
+from skerry.engine.arrays import to_array, to_tensor
+from skerry.engine.session import Session
+from skerry.wire.oip import read_tensors, tensor_json
+
+MAX_GOLDEN = 64 << 20  # bytes of one golden's input or answer
+MAX_TEXT = 2000  # characters of an error
+BOX_TOLERANCE = 2.0  # pixels of the original image; half a cell of a stride-4 detector
+
+
+def record(session: Session, data: bytes | Sequence[Tensor]) -> bytes:
+    """Return the answer that the model gives now, as the bytes of a golden's answer file."""
+    if isinstance(data, bytes):
+        answer = {"findings": [finding.json() for finding in session.look(data).findings]}
+    else:
+        outputs = session.infer(data)
+        answer = {"outputs": [tensor_json(to_tensor(name, array)) for name, array in outputs.items()]}
+    return (json.dumps(answer, indent=1) + "\n").encode()
+
+
+def tensors_file(tensors: Sequence[Tensor]) -> bytes:
+    """Return input tensors as the bytes of a golden's input file."""
+    return (json.dumps({"inputs": [tensor_json(tensor) for tensor in tensors]}) + "\n").encode()
+
+
+def check_goldens(session: Session, folder: Path) -> int:
+    """Run every golden of the session's bundle and return how many; raise GoldenFailed at the first that is off."""
+    for golden in session.manifest.goldens:
+        try:
+            _check(session, folder, golden)
+        except Invalid as error:
+            raise GoldenFailed(f"golden {golden.input}: {error}") from error
+    return len(session.manifest.goldens)
+
+
+def _check(session: Session, folder: Path, golden: GoldenEntry) -> None:
+    data = (folder / golden.input).read_bytes()
+    answer = Fields(parse((folder / golden.answer).read_bytes(), golden.answer, MAX_GOLDEN), golden.answer)
+    if golden.input.endswith(".json"):
+        inputs = read_tensors(Fields(parse(data, golden.input, MAX_GOLDEN), golden.input).raw("inputs"))
+        _compare_tensors(session, inputs, read_tensors(answer.raw("outputs")), golden)
+    elif session.takes_images:
+        expected = answer.many("findings", Finding.read)
+        compare(expected, session.look(data).findings, session.threshold, golden)
+    else:
+        raise GoldenFailed(f"golden {golden.input}: an image, but the model has no steps that take one")
+
+
+def compare(expected: Sequence[Finding], found: Sequence[Finding], threshold: float, golden: GoldenEntry) -> None:
+    """Raise GoldenFailed unless the findings agree."""
+    boxed = any(finding.box is not None for finding in (*expected, *found))
+    wrong = _boxes_apart(expected, found, threshold, golden) if boxed else _classes_apart(expected, found, golden)
+    if wrong is not None:
+        text = f"golden {golden.input}: {wrong}; expected {_shown(expected)}; found {_shown(found)}"
+        raise GoldenFailed(text[:MAX_TEXT])
+
+
+def _boxes_apart(
+    expected: Sequence[Finding], found: Sequence[Finding], threshold: float, golden: GoldenEntry
+) -> str | None:
+    """Return what is wrong, if a box of one side that is clear of the threshold has none on the other."""
+    left, lost = list(found), []
+    for want in expected:
+        match = next((f for f in left if _agree(want, f, golden.tolerance)), None)
+        if match is None:
+            lost.append(want)
+        else:
+            left.remove(match)
+    for finding in (*lost, *left):
+        if finding.score > threshold + golden.tolerance:
+            return f"{'lost' if finding in lost else 'not expected'}: {finding.label} {finding.score}"
+    return None
+
+
+def _classes_apart(expected: Sequence[Finding], found: Sequence[Finding], golden: GoldenEntry) -> str | None:
+    """Return what is wrong, if scores differ place by place, or labels do where no near tie explains it.
+
+    Two classes whose scores are nearly the same may change places; of several, the last may be another one.
+    """
+    if len(expected) != len(found):
+        return f"expected {len(expected)} classes, found {len(found)}"
+    for place, (want, got) in enumerate(zip(expected, found, strict=True)):
+        if abs(want.score - got.score) > golden.tolerance:
+            return f"place {place + 1}: expected score {want.score}, found {got.score}"
+        tie = any(f.label == want.label and abs(f.score - want.score) <= 2 * golden.tolerance for f in found)
+        last = 0 < place == len(expected) - 1
+        if want.label != got.label and not tie and not last:
+            return f"place {place + 1}: expected {want.label}, found {got.label}"
+    return None
+
+
+def _agree(want: Finding, got: Finding, tolerance: float) -> bool:
+    if want.label != got.label or abs(want.score - got.score) > tolerance:
+        return False
+    if want.box is None or got.box is None:
+        return want.box is got.box
+    return all(abs(a - b) <= BOX_TOLERANCE for a, b in zip(want.box, got.box, strict=True))
+
+
+def _shown(findings: Sequence[Finding]) -> str:
+    return json.dumps([finding.json() for finding in findings])
+
+
+def _compare_tensors(
+    session: Session, inputs: Sequence[Tensor], expected: Sequence[Tensor], golden: GoldenEntry
+) -> None:
+    outputs = session.infer(inputs)
+    for tensor in expected:
+        if tensor.name not in outputs:
+            raise GoldenFailed(f"golden {golden.input}: no output '{tensor.name}'")
+        want, got = to_array(tensor), outputs[tensor.name]
+        if want.shape != got.shape:
+            raise GoldenFailed(f"golden {golden.input}: output '{tensor.name}': expected shape {list(want.shape)}; "
+                               f"got {list(got.shape)}")  # fmt: skip
+        if want.dtype.kind in "fiu":
+            wide, narrow = want.astype(np.float64), got.astype(np.float64)
+            close = np.isclose(narrow, wide, rtol=golden.tolerance, atol=golden.tolerance, equal_nan=True)
+            if not close.all():
+                worst = float(np.nanmax(np.abs(narrow - wide)))
+                raise GoldenFailed(f"golden {golden.input}: output '{tensor.name}' is off by up to {worst:.6g}; "
+                                   f"tolerance {golden.tolerance:g}")  # fmt: skip
+        elif to_tensor(tensor.name, got).data != tensor.data:
+            raise GoldenFailed(f"golden {golden.input}: output '{tensor.name}' differs")

@@ -1,0 +1,40 @@
+"""The hub's settings: one frozen class, filled by `host.settings.load` from `[hub]` and `SKERRY_HUB_*`.
+
+Values only. No secret stands here: the admin token is made at the first start and only its hash is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.core.errors import Invalid
+from skerry.core.names import shown
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """All that one hub is told at its start."""
+
+    http: str = "127.0.0.1:8440"  # HOST:PORT; port 0 picks a free one. Loopback, so that nothing is open by accident
+    state: Path = Path("skerry-hub")  # the folder that holds hub.db and blobs/
+    check_in: float = 10.0  # s between a node's check-ins; 1,000 nodes are 100 small requests each second
+    max_blob: int = 2 << 30  # bytes of one file of a bundle; edge models are 1 MB to 1 GB
+    max_picture: int = 16 << 20  # bytes; a 24-megapixel JPEG is about 10 MB, and a batch ends at 32 MiB
+    trust: tuple[str, ...] = ()  # publishers' public keys, one line each; with none, the nodes alone judge signatures
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, naming the field."""
+        if not 0.05 <= self.check_in <= 86_400.0:  # what wire.checkin.Orders lets a node believe
+            raise Invalid(f"hub.check_in: expected 0.05 to 86400 seconds; got {self.check_in}")
+        for name in ("max_blob", "max_picture"):
+            if getattr(self, name) < 1:
+                raise Invalid(f"hub.{name}: expected 1 byte or more; got {getattr(self, name)}")
+        self.address()
+
+    def address(self) -> tuple[str, int]:
+        """Return host and port; an IPv6 address stands in brackets."""
+        host, _, port = self.http.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            raise Invalid(f"hub.http: expected HOST:PORT; got {shown(self.http)}")
+        return host.strip("[]"), int(port)

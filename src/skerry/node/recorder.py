@@ -1,0 +1,123 @@
+"""The recorder: results into the journal, many in one commit, with the alarms that follow from them.
+
+One thread: requests hand over a result and wait for its commit; while one commit is under way the next
+results gather, so a slow disk costs one wait each, not one after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from skerry.core.rules import Memory, Rule, feed
+from skerry.host.clock import Clock
+from skerry.node.journal import Call, Journal
+from skerry.node.metrics import Metrics
+from skerry.wire.results import Alarm, Entry, Result
+
+log = logging.getLogger(__name__)
+
+MAX_GATHER = 256  # results in one commit
+MAX_HANDED = 4096  # results waiting to be committed; beyond it requests wait, which is the right brake
+
+
+@dataclass(frozen=True)
+class _Handed:
+    result: Result
+    picture: bytes
+    future: Future[str]
+
+
+class Recorder:
+    """Takes results; each of `nudges` is called whenever something new was committed."""
+
+    def __init__(self, journal: Journal, rules: Sequence[Rule], clock: Clock, metrics: Metrics, node: str) -> None:
+        self.nudges: list[Callable[[], None]] = []
+        self._journal = journal
+        self._rules = rules
+        self._clock = clock
+        self._metrics = metrics
+        self._node = node
+        self._memories = journal.memories()
+        self._queue: queue.Queue[_Handed | None] = queue.Queue(MAX_HANDED)
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._metrics.backlog.set_function(self._journal.backlog)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what was handed over, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def record(self, result: Result, picture: bytes) -> Future[str]:
+        """Hand over a result; the future gives its "epoch/seq" once it is on disk, or "" if the disk refused it."""
+        future: Future[str] = Future()
+        self._queue.put(_Handed(result, picture, future))
+        return future
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            gathered = [first]
+            while len(gathered) < MAX_GATHER and not self._queue.empty():
+                one = self._queue.get_nowait()
+                if one is None:
+                    self._queue.put(None)
+                    break
+                gathered.append(one)
+            self._commit(gathered)
+
+    def _commit(self, gathered: Sequence[_Handed]) -> None:
+        entries: list[Entry] = []
+        calls: list[Call] = []
+        memories, places = dict(self._memories), []
+        now = self._clock.now()
+        for one in gathered:
+            seq = self._journal.next_seq + len(entries)
+            places.append(seq)
+            entries.append(Entry(seq, now, one.result, one.picture))
+            for rule in self._rules:
+                if rule.model != one.result.model:
+                    continue
+                memories[rule.name], fired = feed(rule, memories.get(rule.name, Memory()), one.result.findings)
+                if fired:
+                    alarm = Alarm(rule.name, rule.model, seq, _text(rule))
+                    place = self._journal.next_seq + len(entries)
+                    entries.append(Entry(place, now, alarm))
+                    if rule.webhook:
+                        calls.append(Call(place, rule.webhook, self._message(alarm, place, now, one.result)))
+        try:
+            self._journal.write(entries, calls, memories)
+        except sqlite3.Error as error:
+            log.error("journal: %d results could not be written: %s", len(gathered), error)
+            self._metrics.unrecorded.inc(len(gathered))
+            for one in gathered:
+                one.future.set_result("")
+            return
+        self._memories = memories
+        for entry in entries:
+            if isinstance(entry.body, Alarm):
+                self._metrics.alarm(entry.body.rule)
+                log.warning("alarm: %s: %s", entry.body.rule, entry.body.text)
+        for one, seq in zip(gathered, places, strict=True):
+            one.future.set_result(f"{self._journal.epoch}/{seq}")
+        for nudge in self.nudges:
+            nudge()
+
+    def _message(self, alarm: Alarm, seq: int, at: float, result: Result) -> str:
+        identity = {"id": f"{self._node}/{self._journal.epoch}/{seq}", "node": self._node, "at": at}
+        return json.dumps({**identity, **alarm.json(), "source": result.source,
+                           "findings": [f.json() for f in result.findings]})  # fmt: skip
+
+
+def _text(rule: Rule) -> str:
+    what = " or ".join(rule.labels) if rule.labels else "findings"
+    return f"{rule.count} of the last {rule.window} results of {rule.model} with {what}"

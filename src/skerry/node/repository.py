@@ -1,0 +1,75 @@
+"""What a path given to `skerry serve` means: a bundle, a model file, or a folder of models.
+
+    parts/                       a bundle (it has a manifest.json)
+    model.onnx                   a file: served under its stem as version 1
+    models/<model>/<version>/model.onnx      a repository, as Triton and TensorFlow Serving lay it out
+    models/<bundle>/             bundles may stand in a repository too
+
+The highest version of a model serves. Stray files are passed over; a version is a whole number without
+leading zeros, as in both servers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.core import names
+from skerry.core.errors import Invalid, NotFound
+from skerry.core.manifest import MANIFEST
+from skerry.core.names import ModelName
+from skerry.engine.bundle import open_bundle
+
+MODEL_FILE = "model.onnx"
+SUFFIX = ".onnx"
+_VERSION = re.compile(r"[1-9][0-9]{0,18}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One model to serve: a bundle's folder, or a bare model file."""
+
+    name: ModelName
+    version: int
+    path: Path
+    bare: bool
+
+
+def find(paths: tuple[Path, ...]) -> tuple[Found, ...]:
+    """Return the models at the paths; raise NotFound or Invalid naming a path that holds none or a name used twice."""
+    found: dict[str, Found] = {}
+    for path in paths:
+        for one in _at(path):
+            if one.name in found:
+                raise Invalid(f"model {one.name}: found at {found[one.name].path} and at {one.path}; rename one")
+            found[one.name] = one
+    return tuple(found.values())
+
+
+def _at(path: Path) -> list[Found]:
+    if not path.exists():
+        raise NotFound(f"{path}: no such file or folder")
+    if path.is_file():
+        if path.suffix != SUFFIX:
+            raise Invalid(f"{path}: expected a bundle, a repository or a {SUFFIX} file")
+        return [Found(names.model_name(path.stem), 1, path, bare=True)]
+    one = _model(path)
+    if one is not None:
+        return [one]
+    many = [model for folder in sorted(p for p in path.iterdir() if p.is_dir()) if (model := _model(folder))]
+    if not many:
+        raise NotFound(f"{path}: neither a bundle ({MANIFEST} in it) nor a repository (<model>/<version>/{MODEL_FILE})")
+    return many
+
+
+def _model(folder: Path) -> Found | None:
+    """Return the model that a folder holds, or None if it holds none."""
+    if (folder / MANIFEST).is_file():
+        manifest = open_bundle(folder).manifest
+        return Found(manifest.name, manifest.version, folder, bare=False)
+    versions = [int(p.name) for p in folder.iterdir() if _VERSION.fullmatch(p.name) and (p / MODEL_FILE).is_file()]
+    if not versions:
+        return None
+    newest = max(versions)
+    return Found(names.model_name(folder.resolve().name), newest, folder / str(newest) / MODEL_FILE, bare=True)

@@ -1,0 +1,102 @@
+"""The Open Inference Protocol (V2) over REST, JSON form, and images on the same URL."""
+
+from __future__ import annotations
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from skerry import __version__
+from skerry.core import names
+from skerry.core.errors import Invalid
+from skerry.core.tensor import Tensor
+from skerry.engine.arrays import to_tensor
+from skerry.node.layers import Infer
+from skerry.node.models import Ask, Models, Seen
+from skerry.node.serve.body import IMAGES, MAX_BODY, MULTIPART, content_type, read_body, read_image
+from skerry.wire import oip
+
+PLATFORMS = {"onnx": "onnxruntime_onnx"}  # runtime -> the name that Triton's clients know
+
+
+class OpenInference:
+    """The endpoints of the protocol."""
+
+    def __init__(self, models: Models, infer: Infer) -> None:
+        self._models = models
+        self._infer = infer
+
+    async def server(self, _: Request) -> Response:
+        """Server metadata. Only extensions that are whole are listed."""
+        return JSONResponse({"name": "skerry", "version": __version__, "extensions": []})
+
+    async def live(self, _: Request) -> Response:
+        """The process answers."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Every model that should serve has passed its goldens."""
+        good = not self._models.troubles()
+        return JSONResponse({"ready": good}, 200 if good else 503)
+
+    async def metadata(self, request: Request) -> Response:
+        """A model's versions, inputs and outputs."""
+        live = self._models.live(request.path_params["model"], _version(request))
+        session = live.worker.session
+        return JSONResponse(
+            {
+                "name": live.manifest.name,
+                "versions": [str(live.manifest.version)],
+                "platform": PLATFORMS.get(live.manifest.runtime.name, live.manifest.runtime.name),
+                "inputs": [oip.spec_json(spec) for spec in session.inputs],
+                "outputs": [oip.spec_json(spec) for spec in session.outputs],
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether one model serves; NotFound or NotReady if not."""
+        name = request.path_params["model"]
+        self._models.live(name, _version(request))
+        return JSONResponse({"name": name, "ready": True})
+
+    async def infer(self, request: Request) -> Response:
+        """Run a model: JSON tensors, or an image for a model whose steps begin with decoding one."""
+        name, version = request.path_params["model"], _version(request)
+        live = self._models.live(name, version)
+        kind = content_type(request)
+        if kind in IMAGES or kind == MULTIPART:
+            if not live.worker.session.takes_images:
+                raise Invalid(f"model {name} takes tensors, not {kind}; its inputs are at /v2/models/{name}")
+            image, source = await read_image(request)
+            seen = await self._infer(Ask(name, version, image, source=source[: names.MAX_NAME]))
+            return _respond(seen, (), "")
+        asked = oip.decode_request(await read_body(request), MAX_BODY)
+        known = {spec.name for spec in live.worker.session.outputs}
+        for output in asked.outputs:
+            if output not in known:
+                raise Invalid(f"outputs: unknown output '{output}'; model {name} gives {', '.join(sorted(known))}")
+        seen = await self._infer(Ask(name, version, tensors=asked.inputs))
+        return _respond(seen, asked.outputs, asked.id)
+
+
+def image_tensors(seen: Seen) -> list[Tensor]:
+    """Return what an image gave as tensors: the arrays of the last step, and the classes' labels as text."""
+    tensors = [to_tensor(name, array) for name, array in seen.arrays.items()]
+    if seen.sight is not None and "classes" in seen.arrays:
+        labels = np.array([f.label for f in seen.sight.findings], dtype=object)
+        tensors.append(to_tensor("labels", labels))
+    return tensors
+
+
+def _respond(seen: Seen, outputs: tuple[str, ...], request_id: str) -> Response:
+    tensors = image_tensors(seen)
+    if outputs:
+        by_name = {tensor.name: tensor for tensor in tensors}
+        tensors = [by_name[name] for name in outputs]
+    body = oip.encode_response(seen.manifest.name, seen.manifest.version, request_id, tensors)
+    return Response(body, media_type="application/json")
+
+
+def _version(request: Request) -> int | None:
+    text = request.path_params.get("version")
+    return None if text is None else names.version(text)

@@ -1,0 +1,46 @@
+"""The uplink: the journal's entries to the hub, in order, until each is acknowledged.
+
+Sending again is always safe: the hub knows an entry by (node, epoch, seq) and takes each once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+
+from skerry.core.errors import SkerryError
+from skerry.core.retry import Backoff
+from skerry.node.hub import Hub
+from skerry.node.journal import Journal
+
+log = logging.getLogger(__name__)
+
+PAUSE = 30.0  # s; the longest sleep with nothing to send
+
+
+class Uplink:
+    """Sends what the journal holds."""
+
+    def __init__(self, journal: Journal, hub: Hub) -> None:
+        self._journal = journal
+        self._hub = hub
+        self._backoff = Backoff()
+        self._failures = 0
+
+    def tick(self) -> float:
+        """Send one batch; return the seconds after which to tick again (0 while there is more)."""
+        batch = self._journal.read()
+        if not batch.entries:
+            return PAUSE
+        try:
+            ack = self._hub.upload(batch)
+        except SkerryError as error:
+            self._failures += 1
+            if self._failures == 1:  # once, not at every try: the hub may be away for days
+                log.warning("uplink: %s; results stay in the journal until the hub takes them", error)
+            return self._backoff.delay(self._failures, random.random())  # noqa: S311 (jitter)
+        if self._failures:
+            log.warning("uplink: the hub takes results again after %d tries", self._failures)
+        self._failures = 0
+        self._journal.acknowledge(ack.high)
+        return 0.0
