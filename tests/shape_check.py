@@ -50,7 +50,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("node/metrics.py",),
     "rich": ("cli/", "forge/"),
     "sqlalchemy": ("hub/store/",),
-    "sqlite3": ("node/journal.py",),
+    "sqlite3": ("node/record/journal.py",),
     "starlette": ("hub/api/", "hub/console/", "hub/app.py", "node/serve/", "node/app.py"),
     "tomllib": ("host/settings.py",),
     "torch": ("forge/",),

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from tests import shape_check
 from tests.shape_check import ALLOW, BODY, FILE, FOLDER, MAY_IMPORT, ONLY_IN, PARAMETERS, breaches, patches
 

@@ -5,12 +5,12 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.core.values import finite_json, json_values, tried
 
 from skerry.core.errors import Invalid, RequestError, SkerryError, TooLarge
 from skerry.core.fields import Fields, canonical, number, parse, string
+from tests.core.values import finite_json, json_values, tried
 
 MB = 1 << 20
 
@@ -180,6 +180,10 @@ def test_every_reader_raises_invalid_alone(value, reader):
 
 
 @given(json_values)
+@example(10**400)
+@example(-(10**400))
+@example(math.inf)
+@example(math.nan)
 def test_a_real_is_always_finite(value):
     for read in (number, lambda v: Fields({"k": v}, "").real("k")):
         try:

@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import almost, json_values, texts
 
 from skerry.core.errors import Invalid, SkerryError
 from skerry.core.finding import Finding
+from tests.core.values import almost, json_values, texts
 
 reals = st.floats(allow_nan=False, allow_infinity=False)
 findings = st.builds(Finding, texts, reals, st.integers(-1, 10**6), st.none() | st.tuples(reals, reals, reals, reals))

@@ -6,12 +6,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import DIGEST, OTHER, almost, json_values, manifest_json, manifests, tried
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.fields import canonical
 from skerry.core.manifest import MAX_FILE, MAX_MANIFEST, Manifest, digest_of, read_manifest
 from skerry.core.tensor import DType
+from tests.core.values import DIGEST, OTHER, almost, json_values, manifest_json, manifests, tried
 
 FILE = {"sha256": DIGEST, "size": 1}
 GOLDEN = {"input": "model.onnx", "answer": "model.onnx"}
@@ -90,7 +90,7 @@ WRONG = [
     ({"schema": ...}, "manifest.schema: expected this field; it is missing"),
     ({"name": "../x"}, "manifest.name: model name: expected"),
     ({"version": 0}, "manifest.version: version: expected"),
-    ({"runtime": "onnx"}, "manifest.runtime: : expected an object"),
+    ({"runtime": "onnx"}, "manifest.runtime: expected an object"),
     ({"runtime": {"name": "onnx", "file": "/x"}}, "manifest.runtime: file: file path: expected a plain"),
     (
         {"runtime": {"name": "onnx", "file": "other.onnx"}},
@@ -110,7 +110,7 @@ WRONG = [
     ({"inputs": [SPEC, SPEC]}, "manifest.inputs: expected each name once"),
     ({"outputs": [SPEC, SPEC]}, "manifest.outputs: expected each name once"),
     ({"inputs": [{**SPEC, "layout": "NCHW"}]}, r"manifest.inputs\[0\]: expected name, dtype and shape alone; got also"),
-    ({"inputs": [{**SPEC, "dtype": "FP8"}]}, r"manifest.inputs\[0\]: dtype: dtype: expected one of BOOL"),
+    ({"inputs": [{**SPEC, "dtype": "FP8"}]}, r"manifest.inputs\[0\]: dtype: expected one of BOOL"),
     ({"inputs": [{**SPEC, "shape": [-2]}]}, r"manifest.inputs\[0\]: shape\[0\]: expected a whole number, or -1"),
     ({"inputs": [{**SPEC, "shape": [True]}]}, r"manifest.inputs\[0\]: shape\[0\]: expected a whole number, or -1"),
     ({"inputs": [{**SPEC, "shape": [1] * 17}]}, r"manifest.inputs\[0\]: shape: expected a list of at most 16"),

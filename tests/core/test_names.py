@@ -5,10 +5,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import DIGEST, json_values, tried
 
 from skerry.core import names
 from skerry.core.errors import Invalid
+from tests.core.values import DIGEST, json_values, tried
 
 GOOD = ["a", "0", "boards", "boards-v2.1_x", "A" * 128, "a..b"]
 BAD = [

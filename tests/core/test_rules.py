@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import almost, json_values
 
 from skerry.core.errors import Invalid, SkerryError
 from skerry.core.finding import Finding
 from skerry.core.names import ModelName
 from skerry.core.rules import MAX_WINDOW, Memory, Rule, feed
+from tests.core.values import almost, json_values
 
 GOOD = {
     "name": "too many cracks",

@@ -9,13 +9,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import DIGEST, OTHER, json_values, manifest_json
 
 from skerry.core.errors import BadSignature, Invalid, SkerryError, TooLarge, WrongDigest
 from skerry.core.manifest import Manifest
 from skerry.core.names import Digest
 from skerry.core.trust import DOMAIN, MAX_SIGNATURES, Trust, key_id, message, read_signatures, write_signatures
 from skerry.host.keys import PrivateKey, verify
+from tests.core.values import DIGEST, OTHER, json_values, manifest_json
 
 OURS, THEIRS = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in (1, 2))
 MANIFEST = Manifest.read(manifest_json())
@@ -165,6 +165,12 @@ def test_a_file_is_the_one_that_the_manifest_names():
 def test_any_other_file_is_refused(path, size, digest, text):
     with pytest.raises(WrongDigest, match=text):
         TRUST.file(MANIFEST, path, size, Digest(digest))
+
+
+def test_the_key_library_is_never_asked_about_what_cannot_be_a_signature():
+    for signature in (b"", SIGNATURE[:-1], SIGNATURE + b"\0"):
+        with pytest.raises(BadSignature):
+            Trust((OURS.public,), lambda *_: True).manifest(DATA, sig_file({key_id(OURS.public): signature}))
 
 
 def test_the_key_library_is_asked_about_the_very_bytes():

@@ -8,12 +8,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import tried
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.host import keys
 from skerry.host.files import Disk
 from skerry.host.keys import PrivateKey, load_public, public_line, read_public, read_trust, same, token_hash, verify
+from tests.core.values import tried
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 SECRET = b"hunter2-hunter2"

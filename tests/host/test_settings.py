@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import tried
 
 from skerry.core.errors import Invalid, TooLarge
 from skerry.core.rules import Rule
 from skerry.host.settings import MAX_TOML, environment, load
+from tests.core.values import tried
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 from hypothesis import given
-from tests.core.values import almost, json_values
-from tests.wire.messages import ANSWER, BUNDLE
 
 from skerry.core.errors import Invalid, SkerryError
 from skerry.core.finding import Finding
 from skerry.wire.answer import Answer
+from tests.core.values import almost, json_values
+from tests.wire.messages import ANSWER, BUNDLE
 
 
 def test_an_answer_comes_back():
@@ -42,7 +42,7 @@ def test_what_is_missing_is_named(missing):
     ("change", "text"),
     [
         ({"millis": {"total": "4"}}, r"answer\.millis: total: expected a finite number"),
-        ({"millis": [4]}, r"answer\.millis: : expected an object"),
+        ({"millis": [4]}, r"answer\.millis: expected an object"),
         ({"findings": [{"label": "x"}]}, r"answer\.findings\[0\]: score: expected this field"),
         ({"width": -1}, r"answer\.width: expected a whole number"),
     ],

@@ -4,12 +4,12 @@ import json
 
 import pytest
 from hypothesis import given
-from tests.core.values import DIGEST, almost, json_values
-from tests.wire.messages import BUNDLE, CHECK_IN, ENROL, ORDERS, REPORT
 
 from skerry.core.errors import Invalid, SkerryError
 from skerry.core.plan import Wanted
 from skerry.wire.checkin import CheckIn, Enrol, ModelReport, Orders
+from tests.core.values import DIGEST, almost, json_values
+from tests.wire.messages import BUNDLE, CHECK_IN, ENROL, ORDERS, REPORT
 
 KINDS = {Enrol: ENROL, ModelReport: REPORT, CheckIn: CHECK_IN, Orders: ORDERS}
 

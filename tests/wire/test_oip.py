@@ -5,11 +5,11 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import almost, json_values
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.wire.oip import decode_request, encode_response, read_tensors, spec_json, tensor_json
+from tests.core.values import almost, json_values
 
 MB = 1 << 20
 INPUT = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2.5, 3, 4]}
@@ -67,7 +67,7 @@ def test_a_spec_is_the_protocols():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"datatype": "FP8"}, r"inputs\[0\]: datatype: datatype: expected one of BOOL"),
+        ({"datatype": "FP8"}, r"inputs\[0\]: datatype: expected one of BOOL"),
         ({"shape": [-1]}, r"inputs\[0\]: shape\[0\]: expected a whole number of 0 or more; got -1"),
         ({"shape": [True, 2]}, r"shape\[0\]: expected a whole number"),
         ({"shape": [3]}, r"input 'x': expected 3 values for shape \[3\]; got 4"),

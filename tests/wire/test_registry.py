@@ -4,11 +4,11 @@ import json
 
 import pytest
 from hypothesis import given
-from tests.core.values import almost, json_values
-from tests.wire.messages import PUBLISH, TO_GROUP, TO_NODE
 
 from skerry.core.errors import Invalid, SkerryError
 from skerry.wire.registry import MAX_PUBLISH, Publish, RollOut
+from tests.core.values import almost, json_values
+from tests.wire.messages import PUBLISH, TO_GROUP, TO_NODE
 
 GOOD = [(Publish, PUBLISH), (RollOut, TO_NODE), (RollOut, TO_GROUP)]
 

@@ -6,14 +6,14 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.test_finding import findings
-from tests.core.values import almost, digests, json_values, names, texts, tried
-from tests.wire.messages import ACK, ALARM, RESULT
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.finding import Finding
 from skerry.core.names import Digest, ModelName
 from skerry.wire.results import MAX_BATCH, MAX_HEADER, Ack, Alarm, Batch, Entry, Result, decode, encode, read_body
+from tests.core.test_finding import findings
+from tests.core.values import almost, digests, json_values, names, texts, tried
+from tests.wire.messages import ACK, ALARM, RESULT
 
 moments = st.floats(allow_nan=False, allow_infinity=False)
 results = st.builds(

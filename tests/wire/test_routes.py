@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import DIGEST
 
 from skerry.wire import routes
 from skerry.wire.routes import Route
+from tests.core.values import DIGEST
 
 ALL = {name: value for name, value in vars(routes).items() if isinstance(value, Route)}
 

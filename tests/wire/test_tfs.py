@@ -6,12 +6,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import almost, json_values, tried
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.wire.tfs import decode_predict, encode_predict, encode_rows, images, parse_body, status
 from skerry.wire.values import pack, unpack
+from tests.core.values import almost, json_values, tried
 
 MB = 1 << 20
 X, Y, TEXT = Spec("x", DType.FP32, (-1, 2)), Spec("y", DType.INT64, (-1,)), Spec("t", DType.BYTES, (-1,))

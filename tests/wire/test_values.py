@@ -6,11 +6,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.values import json_values, texts, tried
 
 from skerry.core.errors import Invalid
 from skerry.core.tensor import MAX_RANK, DType, Tensor
 from skerry.wire.values import flat, nested, pack, unpack
+from tests.core.values import json_values, texts, tried
 
 numpy = pytest.importorskip("numpy")
 

@@ -33,6 +33,7 @@ def hub(
     """
     from skerry.host.settings import environment, load
     from skerry.hub.app import serve
+    from skerry.hub.console.routes import console_routes
     from skerry.hub.settings import HubSettings
 
     def ready(url: str, token: str | None) -> None:
@@ -45,7 +46,8 @@ def hub(
 
     start_log(log_level)
     with errors():
-        serve(load(HubSettings, "hub", config, {"http": http, "state": state}, environment()), ready)
+        settings = load(HubSettings, "hub", config, {"http": http, "state": state}, environment())
+        serve(settings, ready, console_routes())
 
 
 def publish(

@@ -67,7 +67,7 @@ class Fields:
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, Mapping):
-            raise Invalid(f"{where}: expected an object; got {shown(value)}")
+            raise Invalid(f"{where + ': ' if where else ''}expected an object; got {shown(value)}")
         self._left: dict[str, Any] = dict(value)
         self._where = where
 

@@ -180,13 +180,22 @@ def _files(value: object) -> dict[str, FileEntry]:
         fields = Fields(entry, path)
         sha, size = fields.read("sha256", names.digest), fields.whole("size", high=MAX_FILE)
         found[path] = FileEntry(sha, size, fields.rest())
+    for path in found:
+        folder = next((f for f in _folders(path) if f in found), None)
+        if folder is not None:
+            raise Invalid(f"{path!r}: {folder!r} is a file, so it cannot be a folder too")
     return found
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _spec(value: object) -> Spec:
     fields = Fields(value, "")
     name = fields.text("name")
-    kind = fields.read("dtype", lambda v: dtype(v, "dtype"))
+    kind = fields.read("dtype", dtype)
     shape = fields.many("shape", _dimension, limit=16)
     if fields.rest():
         raise Invalid(f"expected name, dtype and shape alone; got also {shown(sorted(fields.rest()))}")

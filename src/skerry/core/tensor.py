@@ -78,13 +78,13 @@ _TABLE: dict[DType, tuple[int, str, str]] = {
 }
 
 
-def dtype(name: object, field: str = "datatype") -> DType:
-    """Return the type of that name; raise Invalid naming `field` if there is none."""
+def dtype(name: object) -> DType:
+    """Return the type of that name; raise Invalid if there is none."""
     try:
         return DType(name)
     except ValueError:
         known = " ".join(d.value for d in DType)
-        raise Invalid(f"{field}: expected one of {known}; got {shown(name)}") from None
+        raise Invalid(f"expected one of {known}; got {shown(name)}") from None
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ out is plain JSON to be edited.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from skerry.core.errors import Invalid
 from skerry.core.manifest import FileEntry, GoldenEntry, Manifest, Runtime, StepEntry, digest_of
@@ -26,6 +24,7 @@ from skerry.engine.golden import record, tensors_file
 from skerry.engine.runners.onnx import OnnxRunner
 from skerry.engine.runners.runner import Runner, Threads
 from skerry.engine.session import Session
+from skerry.engine.steps.image import encode_png
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
 
@@ -179,9 +178,7 @@ def _made_up_picture() -> bytes:
     rows, columns = np.mgrid[0:240, 0:320]
     noise = np.random.default_rng(SEED).integers(0, 64, (240, 320, 3))
     ramps = np.stack([columns * 0.6, rows * 0.8, (columns // 40 + rows // 40) % 2 * 190], axis=2)
-    file = io.BytesIO()
-    Image.fromarray((ramps + noise).clip(0, 255).astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
+    return encode_png((ramps + noise).clip(0, 255).astype(np.uint8))
 
 
 def _made_up(spec: Spec) -> Tensor | None:

@@ -128,6 +128,8 @@ class Session:
     def _findings(self, arrays: Named) -> tuple[Finding, ...]:
         if "classes" not in arrays or "scores" not in arrays:
             return ()
+        if not all(np.isfinite(arrays[name]).all() for name in ("scores", "boxes") if name in arrays):
+            raise RunFailed(f"bundle {self.manifest.name}: the model gave scores or boxes that are not numbers")
         boxes = arrays["boxes"].tolist() if "boxes" in arrays else [None] * len(arrays["classes"])
         pairs = zip(arrays["classes"].tolist(), arrays["scores"].tolist(), boxes, strict=True)
         return tuple(

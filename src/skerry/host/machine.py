@@ -37,10 +37,10 @@ def look() -> Machine:
 def quota(cgroup: Path) -> int | None:
     """Return the whole processors that the cgroup's quota allows (at least 1), or None without a quota."""
     two = _text(cgroup / "cpu.max").split()
-    if len(two) == 2 and two[0] != "max":
+    if len(two) == 2 and all(map(str.isdecimal, two)) and int(two[1]):
         return max(1, int(two[0]) // int(two[1]))
     one, period = _text(cgroup / "cpu/cpu.cfs_quota_us"), _text(cgroup / "cpu/cpu.cfs_period_us")
-    if one and period and int(one) > 0:
+    if one.isdecimal() and period.isdecimal() and int(one) and int(period):  # v1 writes -1 for no quota
         return max(1, int(one) // int(period))
     return None
 

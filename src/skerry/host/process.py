@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import signal
@@ -60,7 +61,11 @@ class Child:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise PeerError(f"{self.name} did not become ready in {seconds:.0f} s. Its log ends:\n{self.tail()}")
+            how = f"did not become ready in {seconds:.0f} s"
+            if lines == [b""]:  # its output is closed, so it is ending
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    how = f"ended with status {self._process.wait(1.0)} before it was ready"
+            raise PeerError(f"{self.name} {how}. Its log ends:\n{self.tail()}")
         return found
 
     def _readline(self) -> bytes:

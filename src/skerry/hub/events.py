@@ -26,6 +26,7 @@ class What(Enum):
     NODE_MOVED = "node moved"  # to another group
     PUBLISHED = "version published"
     PUBLISH_REFUSED = "version refused"  # its signature or its bytes are not to be believed
+    BLOB_REFUSED = "blob refused"  # its bytes are not the ones that were named
     ROLLOUT_STARTED = "rollout started"
     ROLLOUT_JOINED = "rollout joined"  # by a node that came to the group later
     ROLLOUT_ENDED = "rollout ended"

@@ -9,7 +9,7 @@ from skerry.core.errors import BadSignature, Conflict, Invalid, NotFound, TrustE
 from skerry.core.manifest import Manifest, read_manifest
 from skerry.core.names import Digest, ModelName
 from skerry.core.trust import Trust, read_signatures
-from skerry.host.blobs import Blobs
+from skerry.host.blobs import Blobs, Incoming
 from skerry.host.clock import Clock
 from skerry.hub.events import What, note
 from skerry.hub.store import models as rows
@@ -29,6 +29,14 @@ class Registry:
         self._trust = trust  # None: the hub believes whoever may publish; a node never does
         self._clock = clock
 
+    def keep(self, digest: Digest, incoming: Incoming, who: str) -> int:
+        """Put a blob in its place and return its size; raise WrongDigest (and write an event) for other bytes."""
+        try:
+            return incoming.keep()
+        except TrustError as error:
+            self._refused(who, What.BLOB_REFUSED, f"blob:{digest}", error)
+            raise
+
     def publish(self, model: ModelName, message: Publish, who: str) -> VersionRow:
         """Return the version that a manifest describes, from now on or already.
 
@@ -39,8 +47,7 @@ class Registry:
         try:
             manifest = self._believed(message)
         except TrustError as error:
-            with self._store.write() as tx:
-                note(tx, now, who, What.PUBLISH_REFUSED, f"model:{model}", reason=str(error))
+            self._refused(who, What.PUBLISH_REFUSED, f"model:{model}", error)
             raise
         if manifest.name != model:
             raise Invalid(f"manifest.name: expected {model}, as in the path; got {manifest.name}")
@@ -80,6 +87,10 @@ class Registry:
         if found is None:
             raise NotFound(f"bundle {digest}: not published here")
         return found
+
+    def _refused(self, who: str, what: What, on: str, error: TrustError) -> None:
+        with self._store.write() as tx:
+            note(tx, self._clock.now(), who, what, on, reason=str(error))
 
     def _believed(self, message: Publish) -> Manifest:
         data, signatures = message.manifest.encode(), message.signature.encode()

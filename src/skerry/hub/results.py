@@ -17,7 +17,7 @@ from skerry.host.clock import Clock
 from skerry.hub.events import What, note
 from skerry.hub.store import fleet
 from skerry.hub.store import results as rows
-from skerry.hub.store.results import AlarmRow, ResultRow, Which
+from skerry.hub.store.results import AlarmRow, Counts, ResultRow, Which
 from skerry.hub.store.store import Page, Store
 from skerry.wire.results import Ack, Alarm, Batch, Entry, Result
 
@@ -46,9 +46,10 @@ class Results:
         with self._store.read() as tx:  # most repeats end here, before any picture is written
             mark = rows.high(tx, node, batch.epoch)
         pictures = {e.seq: self._put(e) for e in batch.entries if e.seq > mark and e.picture}
-        now, on = self._clock.now(), f"journal:{node}/{batch.epoch}"
+        on = f"journal:{node}/{batch.epoch}"
         with self._store.write() as tx:
             fleet.hold(tx, node)
+            now = self._clock.now()  # inside the transaction, so that times grow as ids do
             mark = rows.high(tx, node, batch.epoch)
             fresh = [e for e in batch.entries if e.seq > mark]
             if not fresh:
@@ -80,6 +81,11 @@ class Results:
         """Return alarms (`which.defective` is not looked at): newest first, or oldest first after `page.after`."""
         with self._store.read() as tx:
             return rows.alarms_listed(tx, replace(which, defective=None), page)
+
+    def since(self, at: float) -> Counts:
+        """Return how many results and alarms the hub received since a time (Unix seconds)."""
+        with self._store.read() as tx:
+            return rows.count_since(tx, at)
 
     def _put(self, entry: Entry) -> Digest | None:
         return self._blobs.put(entry.picture) if len(entry.picture) <= self._max_picture else None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from skerry.node.models import Ask, Seen
-from skerry.node.recorder import Recorder
+from skerry.node.record.recorder import Recorder
 from skerry.wire.results import MAX_PICTURE, Result
 
 Infer = Callable[[Ask], Awaitable[Seen]]

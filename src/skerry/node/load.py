@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -37,11 +38,10 @@ class Loader:
         started = self.clock.monotonic()
         verify(bundle, self.trust)
         session = open_session(bundle, plan_threads(self.machine, self.threads), self.machine, self.clock)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(session.close)
             goldens = check_goldens(session, bundle.path)
-        except Exception:
-            session.close()
-            raise
+            undo.pop_all()
         manifest = bundle.manifest
         spent = self.clock.monotonic() - started
         log.info("%s version %d: loaded in %.2f s, %d goldens passed", manifest.name, manifest.version, spent, goldens)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from skerry.core.errors import Invalid, NotFound, NotReady
+from skerry.core.errors import Invalid, NotFound, NotReady, SkerryError
 from skerry.core.manifest import Manifest
 from skerry.core.names import Digest, ModelName
 from skerry.core.tensor import Tensor
@@ -136,7 +136,7 @@ class Models:
                 continue
             try:
                 arrays, sight = await asyncio.wrap_future(future)
-            except Exception as error:
+            except SkerryError as error:
                 self._metrics.failure(live.manifest.name, live.manifest.version, type(error).__name__)
                 raise
             return Seen(live.manifest, live.digest, arrays, sight)

@@ -14,18 +14,18 @@ from skerry.host.files import PRIVATE, Disk, read
 from skerry.host.machine import Machine
 from skerry.link.http import Fetcher
 from skerry.node.actions.webhook import Webhooks
-from skerry.node.agent import Agent
-from skerry.node.apply import Installer
 from skerry.node.hub import Hub
-from skerry.node.journal import Journal
 from skerry.node.layers import recorded
 from skerry.node.load import Loader
 from skerry.node.loop import Loop
 from skerry.node.metrics import Metrics
 from skerry.node.models import Models
-from skerry.node.recorder import Recorder
+from skerry.node.record.journal import Journal
+from skerry.node.record.recorder import Recorder
+from skerry.node.record.uplink import Uplink
 from skerry.node.settings import NodeSettings
-from skerry.node.uplink import Uplink
+from skerry.node.update.agent import Agent
+from skerry.node.update.apply import Installer
 from skerry.wire.checkin import Enrol
 
 STOP_SECONDS = 2.0  # how long a loop that is talking to a slow hub is waited for

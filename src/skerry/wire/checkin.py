@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skerry.core import names
+from skerry.core.errors import Invalid
 from skerry.core.fields import Fields
 from skerry.core.names import Digest, GroupName, ModelName, NodeName
 from skerry.core.plan import Wanted
@@ -132,10 +133,13 @@ class Orders:
     def read(value: object) -> Orders:
         """Return the message in a JSON value; raise Invalid naming the field that is wrong."""
         fields = Fields(value, "")
-        return Orders(
+        orders = Orders(
             interval=fields.real("interval", low=0.05, high=86_400.0),
             desired=fields.many("desired", _wanted, default=(), limit=10_000),
         )
+        if len({want.model for want in orders.desired}) != len(orders.desired):
+            raise Invalid("desired: expected each model once")
+        return orders
 
 
 def _wanted(value: object) -> Wanted:

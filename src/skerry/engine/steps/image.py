@@ -75,6 +75,13 @@ def open_image(data: bytes) -> Image.Image:
         raise Invalid(f"image: a JPEG or PNG that is damaged or incomplete: {error}") from None
 
 
+def encode_png(pixels: Array) -> bytes:
+    """Return uint8 [height, width, 3] as a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 @dataclass(frozen=True)
 class Resize:
     """To exactly width x height, the sides stretched as they must."""

@@ -61,14 +61,14 @@ def signature(request: Request) -> Response:
 
 async def put_blob(request: Request) -> JSONResponse:
     """Take a blob's bytes; return {digest, size}. One that is here already is not read again."""
-    await run_in_threadpool(person, request)
+    who = await run_in_threadpool(person, request)
     digest, blobs, limit = _digest(request), rooms(request).blobs, rooms(request).settings.max_blob
     if await run_in_threadpool(blobs.has, digest):
         return JSONResponse({"digest": digest, "size": await run_in_threadpool(blobs.size, digest)})
     incoming = await run_in_threadpool(blobs.receive, digest, limit)
     try:
         await pour(request, incoming, limit)
-        size = await run_in_threadpool(incoming.keep)
+        size = await run_in_threadpool(rooms(request).registry.keep, digest, incoming, who.name)
     finally:
         incoming.drop()  # closes and unlinks one file; must also happen when this task is cancelled
     return JSONResponse({"digest": digest, "size": size}, 201)

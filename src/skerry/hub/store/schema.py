@@ -35,6 +35,7 @@ ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itsel
 NAME = String(128)  # core.names.MAX_NAME
 HASH = String(64)  # hexadecimal digits of a SHA-256
 DIGEST = String(71)  # "sha256:" in front of them
+WHO = String(256)  # a name with its kind in front: "node:dock-1"
 WORD = String(32)  # a state, a role, a kind of event
 
 people = Table(
@@ -192,7 +193,7 @@ events = Table(
     METADATA,
     Column("id", ID, primary_key=True),
     Column("at", Float, nullable=False),
-    Column("who", NAME, nullable=False),
+    Column("who", WHO, nullable=False),
     Column("what", WORD, nullable=False),
     Column("subject", Text, nullable=False),
     Column("details", Text, nullable=False),  # JSON

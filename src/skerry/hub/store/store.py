@@ -55,8 +55,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._read = create_engine(url, pool_size=CONNECTIONS, max_overflow=0)
-        event.listen(self._read, "connect", _prepare)
-        event.listen(self._read, "begin", _begin)
+        if self._read.dialect.name == "sqlite":
+            event.listen(self._read, "connect", _prepare)
+            event.listen(self._read, "begin", _begin)
         self._write = self._read.execution_options(skerry_write=True)  # the same pool
         self._turn = threading.Lock()  # SQLite has one writer; a queue here is fair, its busy loop is not
         migrate(self._write)

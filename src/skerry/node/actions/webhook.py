@@ -12,7 +12,7 @@ import random
 from skerry.core.errors import RequestError, SkerryError
 from skerry.core.retry import Backoff
 from skerry.link.http import Fetcher, Reply, check
-from skerry.node.journal import Call, Journal
+from skerry.node.record.journal import Call, Journal
 
 log = logging.getLogger(__name__)
 

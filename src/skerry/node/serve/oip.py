@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from skerry import __version__
 from skerry.core import names
 from skerry.core.errors import Invalid
-from skerry.core.tensor import Tensor
+from skerry.core.tensor import DType, Tensor
 from skerry.engine.arrays import to_tensor
 from skerry.node.layers import Infer
 from skerry.node.models import Ask, Models, Seen
@@ -83,8 +82,8 @@ def image_tensors(seen: Seen) -> list[Tensor]:
     """Return what an image gave as tensors: the arrays of the last step, and the classes' labels as text."""
     tensors = [to_tensor(name, array) for name, array in seen.arrays.items()]
     if seen.sight is not None and "classes" in seen.arrays:
-        labels = np.array([f.label for f in seen.sight.findings], dtype=object)
-        tensors.append(to_tensor("labels", labels))
+        labels = tuple(finding.label.encode() for finding in seen.sight.findings)
+        tensors.append(Tensor("labels", DType.BYTES, (len(labels),), labels))
     return tensors
 
 

@@ -34,7 +34,7 @@ def _events() -> None:
         "events",
         sa.Column("id", ID, nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.Column("who", sa.String(length=128), nullable=False),
+        sa.Column("who", sa.String(length=256), nullable=False),
         sa.Column("what", sa.String(length=32), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("details", sa.Text(), nullable=False),

@@ -15,10 +15,10 @@ from skerry.core.errors import Invalid, ModelError, NotAllowed, SkerryError, Tru
 from skerry.core.names import NodeName
 from skerry.core.plan import PlanStep, plan
 from skerry.core.retry import Backoff, jittered
-from skerry.node.apply import Installer
 from skerry.node.hub import Hub
 from skerry.node.metrics import Metrics
 from skerry.node.models import Models
+from skerry.node.update.apply import Installer
 from skerry.wire import checkin
 from skerry.wire.checkin import CheckIn, ModelReport, Orders
 
@@ -122,6 +122,9 @@ class Agent:
                 given_up.add(step.model)
                 self._trouble = f"{step.do.value} {step.model or ''}: {error}"[:MAX_REASON]
                 log.warning("agent: %s; it will be tried again", self._trouble)
+
+        if not self._trouble:
+            self._installer.tidy()
 
     def _refuse(self, step: PlanStep, error: SkerryError) -> None:
         if step.wanted is None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import random
 
-from skerry.core.errors import SkerryError
+from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.retry import Backoff
 from skerry.node.hub import Hub
-from skerry.node.journal import Journal
+from skerry.node.record.journal import Journal
+from skerry.wire.results import Batch
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +27,18 @@ class Uplink:
         self._hub = hub
         self._backoff = Backoff()
         self._failures = 0
+        self._one_by_one = False
 
     def tick(self) -> float:
         """Send one batch; return the seconds after which to tick again (0 while there is more)."""
-        batch = self._journal.read()
+        batch = self._journal.read(1) if self._one_by_one else self._journal.read()
         if not batch.entries:
+            self._one_by_one = False
             return PAUSE
         try:
             ack = self._hub.upload(batch)
+        except (Invalid, TooLarge) as error:
+            return self._refused(batch, error)
         except SkerryError as error:
             self._failures += 1
             if self._failures == 1:  # once, not at every try: the hub may be away for days
@@ -43,4 +48,12 @@ class Uplink:
             log.warning("uplink: the hub takes results again after %d tries", self._failures)
         self._failures = 0
         self._journal.acknowledge(ack.high)
+        return 0.0
+
+    def _refused(self, batch: Batch, error: SkerryError) -> float:
+        """The hub will never take this batch: find the entry that is at fault, and let the others pass it."""
+        if len(batch.entries) == 1:
+            log.error("uplink: the hub refuses entry %d, which is set aside: %s", batch.entries[0].seq, error)
+            self._journal.set_aside(batch.entries[0].seq)
+        self._one_by_one = True
         return 0.0

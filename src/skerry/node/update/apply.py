@@ -11,7 +11,7 @@ import errno
 import logging
 from pathlib import Path
 
-from skerry.core.errors import LoadFailed, Unreachable, WrongDigest
+from skerry.core.errors import LoadFailed, TrustError, Unreachable, WrongDigest
 from skerry.core.manifest import MANIFEST, MAX_MANIFEST, SIGNATURE, Manifest
 from skerry.core.names import Digest, ModelName
 from skerry.core.plan import Do, Held, PlanStep, Wanted
@@ -21,7 +21,7 @@ from skerry.host.files import Disk, digest_file
 from skerry.node.hub import Hub
 from skerry.node.load import Loader
 from skerry.node.models import Models
-from skerry.node.slots import MAX_TRIES, Slots
+from skerry.node.update.slots import MAX_TRIES, Slots
 from skerry.wire import routes
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,11 @@ class Installer:
         elif step.do is Do.FORGET:
             self._disk.remove(self._folder(step.digest))
 
+    def tidy(self) -> None:
+        """Delete what is left of downloads that nobody wants any more; called when nothing is left to fetch."""
+        if self._staging.is_dir():
+            self._disk.remove(self._staging)
+
     def _fetch(self, want: Wanted) -> None:
         staging = self._staging / want.digest.removeprefix("sha256:")
         try:
@@ -126,7 +131,7 @@ class Installer:
             raise Unreachable(f"bundle {manifest.name}, file {path}: {size} of {entry.size} bytes came")
         try:
             self._trust.file(manifest, path, size, digest)
-        except Exception:
+        except TrustError:
             self._disk.remove(place)  # so that the next rollout of this bundle starts clean
             raise
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 
 from skerry.core.rules import Memory, Rule, feed
 from skerry.host.clock import Clock
-from skerry.node.journal import Call, Journal
 from skerry.node.metrics import Metrics
+from skerry.node.record.journal import Call, Journal
 from skerry.wire.results import Alarm, Entry, Result
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class Recorder:
                         calls.append(Call(place, rule.webhook, self._message(alarm, place, now, one.result)))
         try:
             self._journal.write(entries, calls, memories)
-        except sqlite3.Error as error:
+        except OSError as error:
             log.error("journal: %d results could not be written: %s", len(gathered), error)
             self._metrics.unrecorded.inc(len(gathered))
             for one in gathered:

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS entry (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, picture BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS aside (seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS call (seq INTEGER PRIMARY KEY, url TEXT NOT NULL, body TEXT NOT NULL);
 """
 BATCH_ENTRIES = 200
@@ -44,7 +45,7 @@ class Journal:
     """A journal file. Safe to use from several threads."""
 
     def __init__(self, path: Path, limit: int) -> None:
-        """`limit` is the most bytes the file may grow to; over it the journal takes no more (sqlite3.Error)."""
+        """`limit` is the most bytes the file may grow to; over it the journal takes no more (OSError)."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._base = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
@@ -57,8 +58,8 @@ class Journal:
         self.epoch: str = self._base.execute("SELECT value FROM fact WHERE name = 'epoch'").fetchone()[0]
         # The seq goes on after the last one that was ever given, even if all entries have been acknowledged.
         acked = self._base.execute("SELECT value FROM fact WHERE name = 'acked'").fetchone()
-        highest = self._base.execute("SELECT max(seq) FROM entry").fetchone()[0] or 0
-        self._last: int = max(highest, int(acked[0]) if acked else 0)
+        there = self._base.execute("SELECT max(seq) FROM (SELECT seq FROM entry UNION SELECT seq FROM aside)")
+        self._last: int = max(there.fetchone()[0] or 0, int(acked[0]) if acked else 0)
 
     @property
     def next_seq(self) -> int:
@@ -68,9 +69,16 @@ class Journal:
     def write(self, entries: Sequence[Entry], calls: Sequence[Call], memories: Mapping[str, Memory]) -> None:
         """Commit entries, whose seqs go on from `next_seq`, with the calls and memories that follow from them.
 
-        Raises sqlite3.Error, and nothing is written, if the disk or the limit does not allow it.
+        Raises OSError, and nothing is written, if the disk or the limit does not allow it.
         """
         assert [e.seq for e in entries] == list(range(self.next_seq, self.next_seq + len(entries)))
+        try:
+            self._insert(entries, calls, memories)
+        except sqlite3.Error as error:
+            raise OSError(f"journal: {error}") from error
+        self._last += len(entries)
+
+    def _insert(self, entries: Sequence[Entry], calls: Sequence[Call], memories: Mapping[str, Memory]) -> None:
         with self._lock, self._base:
             self._base.execute("BEGIN IMMEDIATE")
             self._base.executemany(
@@ -82,16 +90,13 @@ class Journal:
                 "INSERT OR REPLACE INTO fact VALUES (?, ?)",
                 [(f"rule {name}", json.dumps([m.recent, m.standing])) for name, m in memories.items()],
             )
-        self._last += len(entries)
 
-    def read(self) -> Batch:
-        """Return the oldest entries that are not acknowledged, as many as one upload should carry."""
+    def read(self, most: int = BATCH_ENTRIES) -> Batch:
+        """Return the oldest entries that are not acknowledged, as many as one upload should carry, at most `most`."""
         entries: list[Entry] = []
         size = 0
         with self._lock:
-            rows = self._base.execute(
-                "SELECT seq, at, kind, body, picture FROM entry ORDER BY seq LIMIT ?", (BATCH_ENTRIES,)
-            )
+            rows = self._base.execute("SELECT seq, at, kind, body, picture FROM entry ORDER BY seq LIMIT ?", (most,))
             for seq, at, kind, body, picture in rows:
                 size += len(picture) + len(body)
                 if entries and size > BATCH_BYTES:
@@ -106,6 +111,13 @@ class Journal:
             self._base.execute("BEGIN IMMEDIATE")
             self._base.execute("DELETE FROM entry WHERE seq <= ?", (high,))
             self._base.execute("INSERT OR REPLACE INTO fact VALUES ('acked', ?)", (str(high),))
+
+    def set_aside(self, seq: int) -> None:
+        """Take one entry out of the way of those behind it: the hub refuses it. It stays in the file."""
+        with self._lock, self._base:
+            self._base.execute("BEGIN IMMEDIATE")
+            self._base.execute("INSERT INTO aside SELECT seq, at, kind, body FROM entry WHERE seq = ?", (seq,))
+            self._base.execute("DELETE FROM entry WHERE seq = ?", (seq,))
 
     def backlog(self) -> int:
         """Return how many entries are not acknowledged."""
