@@ -12,10 +12,15 @@ AFTER_FAULT = 5.0  # s; a fault of ours that repeats must neither stop the loop 
 
 
 class Loop:
-    """Calls `tick` again and again; `nudge` cuts the wait short."""
+    """Calls `tick` again and again.
 
-    def __init__(self, name: str, tick: Callable[[], float]) -> None:
+    `nudge` (there is something to do) cuts a wait short unless the loop is `failing`: a peer that is away
+    must not be asked once for every new result. `wake` (the peer is back) always does.
+    """
+
+    def __init__(self, name: str, tick: Callable[[], float], failing: Callable[[], bool] = lambda: False) -> None:
         self._tick = tick
+        self._failing = failing
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -25,6 +30,11 @@ class Loop:
         self._thread.start()
 
     def nudge(self) -> None:
+        """Tick now, unless the last tick failed and waits to try again."""
+        if not self._failing():
+            self._wake.set()
+
+    def wake(self) -> None:
         """Tick now."""
         self._wake.set()
 

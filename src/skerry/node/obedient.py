@@ -54,9 +54,11 @@ class Obedient:
         self.infer = recorded(models.infer, self._recorder)
         self.failure: SkerryError | None = None
         installer = Installer(settings.state, hub, loader.trust, loader, models, disk)
-        self._agent = Loop("agent", Agent(name, hub, installer, models, metrics, self._facts).tick)
-        self._uplink = Loop("uplink", Uplink(self._journal, hub).tick)
-        self._webhooks = Loop("webhooks", Webhooks(self._journal, fetcher).tick)
+        uplink, webhooks = Uplink(self._journal, hub), Webhooks(self._journal, fetcher)
+        self._uplink = Loop("uplink", uplink.tick, lambda: uplink.failing)
+        self._webhooks = Loop("webhooks", webhooks.tick, lambda: webhooks.failing)
+        agent = Agent(name, hub, installer, models, metrics, self._facts, self._uplink.wake)
+        self._agent = Loop("agent", agent.tick)
         self._recorder.nudges += [self._uplink.nudge, self._webhooks.nudge]
 
     def start(self, ready: Callable[[list[str]], None], _: Callable[[], None]) -> None:

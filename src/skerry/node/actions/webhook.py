@@ -30,6 +30,11 @@ class Webhooks:
         self._backoff = Backoff()
         self._failures = 0
 
+    @property
+    def failing(self) -> bool:
+        """Whether a receiver was away at the last tick."""
+        return self._failures > 0
+
     def tick(self) -> float:
         """Call everything that waits; return the seconds after which to look again.
 

@@ -29,6 +29,11 @@ class Uplink:
         self._failures = 0
         self._one_by_one = False
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last upload failed."""
+        return self._failures > 0
+
     def tick(self) -> float:
         """Send one batch; return the seconds after which to tick again (0 while there is more)."""
         batch = self._journal.read(1) if self._one_by_one else self._journal.read()

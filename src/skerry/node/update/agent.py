@@ -38,14 +38,19 @@ class Agent:
         models: Models,
         metrics: Metrics,
         facts: Callable[[], tuple[int, str, Mapping[str, Any]]],
+        hub_is_back: Callable[[], None],
     ) -> None:
-        """`facts` gives the journal's backlog, the URL served on, and what else the console shows."""
+        """`facts` gives the journal's backlog, the URL served on, and what else the console shows.
+
+        `hub_is_back` is called when the hub answers after it did not.
+        """
         self._name = name
         self._hub = hub
         self._installer = installer
         self._models = models
         self._metrics = metrics
         self._facts = facts
+        self._hub_is_back = hub_is_back
         self._backoff = Backoff()
         self._failures = 0
         self._started = False
@@ -73,6 +78,7 @@ class Agent:
             return self._later(error)
         if self._failures:
             log.warning("agent: the hub answers again after %d tries", self._failures)
+            self._hub_is_back()
         self._failures = 0
         return jittered(orders.interval, random.random())  # noqa: S311 (jitter)
 
