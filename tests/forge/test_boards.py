@@ -8,8 +8,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 from skerry.forge.boards import SIZE, render_board
+from skerry.forge.bodies import bodies, grow
 from skerry.forge.layouts import FAMILIES, Pen
-from skerry.forge.marks import BOX_MARGIN, LABELS, NATURE, Ground, add_defect, bodies, grow
+from skerry.forge.marks import BOX_MARGIN, LABELS, NATURE, Ground, add_defect
 
 SEEDS = range(12)
 

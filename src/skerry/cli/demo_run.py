@@ -18,7 +18,8 @@ from typing import Any
 from skerry.cli.operator import Operator
 from skerry.cli.receiver import Receiver
 from skerry.core.errors import Conflict, PeerError, SkerryError
-from skerry.core.names import NodeName
+from skerry.core.names import ModelName, NodeName
+from skerry.core.rules import Memory, Rule, feed
 from skerry.device.client import Client
 from skerry.engine.bundle import Bundle, open_bundle, sign
 from skerry.host.files import PRIVATE, Disk, read
@@ -32,10 +33,11 @@ from skerry.wire.routes import ALARMS, NODES, RESULTS, ROLLOUT
 
 DEMO = Path(str(files("skerry.cli") / "demo"))  # the PCB bundle and the sample boards that come with Skerry
 NODE = NodeName("line-1")
-RULE = "two of three boards defective"
+RULE = Rule("two of three boards defective", ModelName("pcb"), count=2, window=3)
 READY_SECONDS = 60.0  # for a child to start; 2 s here, a small ARM board under load takes 20
 STEP_SECONDS = 60.0  # for each thing that is waited for
 POLL_SECONDS = 0.1
+CHECK_IN_SECONDS = "0.5"  # of the demo's one node; a hub's default of 10 s would only be waited for
 PAGE = 200  # results asked for at once
 MAX_PAGE = 16 << 20  # bytes of a console page
 
@@ -67,7 +69,8 @@ class Demo:
         """Step 1: a hub in a process of its own."""
         _check_free(http, "--hub-http")
         self.disk.folder(self.state, 0o700)
-        started = self._child("hub", ["hub", "--http", http, "--state", str(self.state / "hub")], {})
+        often = {"SKERRY_HUB_CHECK_IN": CHECK_IN_SECONDS}
+        started = self._child("hub", ["hub", "--http", http, "--state", str(self.state / "hub")], often)
         self.hub_url = started["http"]
         kept = self.state / "admin.token"
         if "admin_token" in started:
@@ -81,7 +84,13 @@ class Demo:
     def start_node(self, http: str) -> None:
         """Step 2: a node in a process of its own, that trusts the publisher's key and has one rule."""
         _check_free(http, "--node-http")
-        rule = {"name": RULE, "model": "pcb", "count": 2, "window": 3, "webhook": self.receiver.url}
+        rule = {
+            "name": RULE.name,
+            "model": RULE.model,
+            "count": RULE.count,
+            "window": RULE.window,
+            "webhook": self.receiver.url,
+        }
         settings: dict[str, Any] = {
             "http": http,
             "hub": self.hub_url,
@@ -131,14 +140,21 @@ class Demo:
             yield board, client.infer("pcb", board)
             time.sleep(pause)
 
-    def alarm(self) -> dict[str, Any]:
-        """Step 6: the node's rule has called the webhook."""
-        found: dict[str, Any] = self._until(f"the alarm '{RULE}' at the webhook", self._webhook)
-        self.say("alarm", f"ALARM at the webhook: {found['text']} ({found['source']})", alarm=found)
+    def alarms(self, answers: list[Answer]) -> list[dict[str, Any]]:
+        """Step 6: the node's rule has called the webhook, as often as these answers must make it."""
+        memory, due = Memory(), 0
+        for answer in answers:
+            memory, fired = feed(RULE, memory, answer.findings)
+            due += fired
+        found = [self._until(f"the alarm '{RULE.name}' at the webhook", self._webhook) for _ in range(due)]
+        for alarm in found:
+            self.say("alarm", f"ALARM at the webhook: {alarm['text']} ({alarm['source']})", alarm=alarm)
+        if not due:
+            self.say("quiet", f"no alarm was due: never {RULE.count} defective boards of {RULE.window} in a row")
         return found
 
-    def delivered(self, answers: list[Answer], alarm: dict[str, Any]) -> None:
-        """Step 7: the hub has every result exactly once, and the alarm; the console shows them."""
+    def delivered(self, answers: list[Answer], alarms: list[dict[str, Any]]) -> None:
+        """Step 7: the hub has every result exactly once, and the alarms; the console shows them."""
         sent = {answer.result for answer in answers}
         if len(sent) != len(answers) or "" in sent:
             raise PeerError("the node's journal did not take every result; see its log")
@@ -146,14 +162,15 @@ class Demo:
         twice = [place for place in sent if self._results().count(place) != 1]
         if twice:
             raise PeerError(f"results that are on the hub more than once: {twice}")
-        epoch, seq = alarm["id"].split("/")[1:]
-        self._until("the alarm on the hub", lambda: self._alarm_there(epoch, int(seq)))
+        due = {tuple(alarm["id"].split("/")[1:]) for alarm in alarms}
+        self._until("the alarms on the hub", lambda: due <= self._alarms())
         page = Fetcher().request(
             "GET", self.hub_url + "/results", headers=bearer(self.token), limit=MAX_PAGE, seconds=10.0
         )
         if page.status != 200 or NODE.encode() not in page.body:
             raise PeerError(f"the console's page of results answered {page.status}")
-        self.say("delivered", f"all {len(sent)} results and the alarm are on the hub, each once", results=len(sent))
+        count = f"all {len(sent)} results and {len(due)} alarm{'s' if len(due) != 1 else ''}"
+        self.say("delivered", f"{count} are on the hub, each once", results=len(sent), alarms=len(due))
 
     def watch(self) -> None:
         """Raise PeerError, with the end of its log, if a child has ended by itself."""
@@ -204,9 +221,9 @@ class Demo:
         found = self.operator.ask(RESULTS, query=f"?node={NODE}&limit={PAGE}")["results"]
         return [f"{row['epoch']}/{row['seq']}" for row in found]
 
-    def _alarm_there(self, epoch: str, seq: int) -> bool:
+    def _alarms(self) -> set[tuple[str, ...]]:
         found = self.operator.ask(ALARMS, query=f"?node={NODE}&limit={PAGE}")["alarms"]
-        return any((row["epoch"], row["seq"]) == (epoch, seq) for row in found)
+        return {(row["epoch"], str(row["seq"])) for row in found}
 
 
 def boards(folder: Path) -> list[Path]:

@@ -55,8 +55,7 @@ def up(
             demo.start_node(node_http)
             demo.roll_out(demo.publish())
             answers = _inspect(demo, boards(images or DEMO / "boards"), 0.0 if once else PAUSE_SECONDS, json)
-            alarm = demo.alarm()
-            demo.delivered(answers, alarm)
+            demo.delivered(answers, demo.alarms(answers))
             say("console", f"console: {demo.console}", url=demo.console)
             if not once:
                 _stay(demo, stopped, json)

@@ -6,12 +6,13 @@ fired), and `feed`, which returns the new memory and whether to act now.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from skerry.core import names
 from skerry.core.errors import Invalid
-from skerry.core.fields import Fields, string
+from skerry.core.fields import Fields, canonical, string
 from skerry.core.finding import Finding
 from skerry.core.names import ModelName
 
@@ -50,6 +51,11 @@ class Rule:
         if fields.rest():
             raise Invalid(f"rule '{rule.name}': unknown fields {sorted(fields.rest())}")
         return rule
+
+    @property
+    def identity(self) -> str:
+        """What its memory is kept under: a rule that is changed in any way begins anew."""
+        return hashlib.sha256(canonical(asdict(self))).hexdigest()[:16]
 
     def matches(self, findings: Iterable[Finding]) -> bool:
         """Whether one result counts for this rule."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skerry.core.errors import LoadFailed, RunFailed
+from skerry.core.errors import Invalid, LoadFailed, RunFailed
 from skerry.core.tensor import DType, Spec
 from skerry.engine.arrays import Array
 from skerry.engine.runners.runner import Threads
@@ -65,10 +65,11 @@ class OnnxRunner:
         self._turn = threading.BoundedSemaphore(threads.runs)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Return every output by name; raise RunFailed if the model fails on these arrays."""
+        """Return every output by name; raise RunFailed if the model fails on these arrays, Invalid for text not UTF-8."""
+        ready = {name: _texts(name, array) for name, array in feeds.items()}
         with self._turn:
             try:
-                found = self._session.run(None, {name: _texts(array) for name, array in feeds.items()})
+                found = self._session.run(None, ready)
             except Exception as error:  # boundary: as above
                 raise RunFailed(f"ONNX Runtime: {str(error)[:MAX_ERROR]}") from error
         return {spec.name: np.asarray(value) for spec, value in zip(self.outputs, found, strict=True)}
@@ -85,11 +86,14 @@ def _spec(value: ort.NodeArg) -> Spec:
     return Spec(value.name, _TYPES[value.type], shape)
 
 
-def _texts(array: Array) -> Array:
+def _texts(name: str, array: Array) -> Array:
     """Return byte strings as text, which is what ONNX strings are; other arrays as they are."""
     if array.dtype != object:
         return array
-    flat = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else str(v) for v in array.reshape(-1)]
+    try:
+        flat = [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in array.reshape(-1)]
+    except UnicodeDecodeError:
+        raise Invalid(f"input '{name}': expected UTF-8 text, which is what ONNX strings are") from None
     found = np.empty(len(flat), dtype=object)
     found[:] = flat
     return found.reshape(array.shape)

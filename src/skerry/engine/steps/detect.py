@@ -55,6 +55,7 @@ class DecodeHeatmap:
         if heat.ndim != 4 or box.ndim != 4 or box.shape[1] != 4 or heat.shape[2:] != box.shape[2:]:
             raise Invalid(f"step '{self.name}': expected [1, classes, h, w] and [1, 4, h, w]; got "
                           f"{list(heat.shape)} and {list(box.shape)}")  # fmt: skip
+        _check_numbers(heat, self.name)
         return decode_heatmap(heat[0], box[0], self.stride, self.threshold, self.limit)
 
 
@@ -74,6 +75,12 @@ def decode_heatmap(heat: Floats, box: Floats, stride: int, threshold: float, lim
     x, y = (columns + 0.5) * stride, (rows + 0.5) * stride
     boxes = np.stack([x - sides[0], y - sides[1], x + sides[2], y + sides[3]], axis=1)
     return {"boxes": boxes.astype(np.float32), "scores": scores[order].astype(np.float32), "classes": classes}
+
+
+def _check_numbers(scores: Floats, step: str) -> None:
+    """Raise Invalid for a NaN: it is below every threshold, so a broken model would look like a good board."""
+    if np.isnan(scores).any():
+        raise Invalid(f"step '{step}': the model gave scores that are not numbers")
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,7 @@ class DecodeBoxes:
         scores = scores.reshape(len(boxes), -1).astype(np.float32).copy()
         if boxes.shape[1] != 4:
             raise Invalid(f"step '{self.name}': expected boxes [1, n, 4]; got a last dimension of {boxes.shape[1]}")
+        _check_numbers(scores, self.name)
         if self.background >= 0:
             scores[:, self.background] = -np.inf
         classes = scores.argmax(axis=1)

@@ -68,11 +68,18 @@ def open_image(data: bytes) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise TooLarge(f"image: expected at most {MAX_PIXELS} pixels; got {image.width} x {image.height}")
             image.load()
-            return ImageOps.exif_transpose(image)
+            return _eight_bits(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise Invalid(f"image: expected a JPEG or PNG; got {len(data)} bytes beginning {shown(data[:8])}") from None
     except DAMAGED as error:
         raise Invalid(f"image: a JPEG or PNG that is damaged or incomplete: {error}") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return a 16-bit grey image scaled to 8 bits, any other as it is. (Pillow's own conversion cuts at 255.)"""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def encode_png(pixels: Array) -> bytes:

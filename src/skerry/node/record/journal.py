@@ -126,7 +126,7 @@ class Journal:
             return found
 
     def memories(self) -> dict[str, Memory]:
-        """Return the rules' memories, by rule."""
+        """Return the rules' memories, by the rule's identity."""
         with self._lock:
             rows = self._base.execute("SELECT name, value FROM fact WHERE name LIKE 'rule %'").fetchall()
         found = {name.removeprefix("rule "): json.loads(value) for name, value in rows}

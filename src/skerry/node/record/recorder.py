@@ -86,7 +86,8 @@ class Recorder:
             for rule in self._rules:
                 if rule.model != one.result.model:
                     continue
-                memories[rule.name], fired = feed(rule, memories.get(rule.name, Memory()), one.result.findings)
+                before = memories.get(rule.identity, Memory())
+                memories[rule.identity], fired = feed(rule, before, one.result.findings)
                 if fired:
                     alarm = Alarm(rule.name, rule.model, seq, _text(rule))
                     place = self._journal.next_seq + len(entries)
