@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from skerry.core.trust import Trust
 from skerry.host.blobs import Blobs
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
-from skerry.host.keys import read_public, verify
+from skerry.host.keys import read_trust
 from skerry.host.process import listen
 from skerry.hub.api.server import run
 from skerry.hub.api.web import Page, Web, web
@@ -49,14 +48,13 @@ def build(
     """Open or make the hub that lies in `settings.state`; `pages` are the console's routes."""
     clock, disk = clock or Clock(), disk or Disk()
     disk.folder(settings.state, mode=0o700)  # results and hashes are nobody else's business
-    keys = tuple(read_public(line) for line in settings.trust)
     store, blobs = Store(sqlite(settings.state / "hub.db")), Blobs(settings.state / "blobs", disk)
     rooms = Rooms(
         settings=settings,
         clock=clock,
         blobs=blobs,
         people=People(store, clock),
-        registry=Registry(store, blobs, Trust(keys, verify) if keys else None, clock),
+        registry=Registry(store, blobs, read_trust(settings.trust), clock),
         fleet=Fleet(store, clock, settings.check_in),
         rollouts=Rollouts(store, clock),
         results=Results(store, blobs, clock, settings.max_picture),

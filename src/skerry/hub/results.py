@@ -54,7 +54,7 @@ class Results:
             fresh = [e for e in batch.entries if e.seq > mark]
             if not fresh:
                 return Ack(batch.epoch, mark)
-            if fresh[0].seq > mark + 1:
+            if mark and fresh[0].seq > mark + 1:  # a new epoch begins where its journal stands
                 note(tx, now, f"node:{node}", What.JOURNAL_GAP, on, first=mark + 1, last=fresh[0].seq - 1)
             dropped = [e.seq for e in fresh if e.picture and pictures[e.seq] is None]
             if dropped:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skerry.core.errors import Invalid
 from skerry.core.names import shown
+from skerry.wire.results import MAX_PICTURE
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class HubSettings:
     state: Path = Path("skerry-hub")  # the folder that holds hub.db and blobs/
     check_in: float = 10.0  # s between a node's check-ins; 1,000 nodes are 100 small requests each second
     max_blob: int = 2 << 30  # bytes of one file of a bundle; edge models are 1 MB to 1 GB
-    max_picture: int = 16 << 20  # bytes; a 24-megapixel JPEG is about 10 MB, and a batch ends at 32 MiB
-    trust: tuple[str, ...] = ()  # publishers' public keys, one line each; with none, the nodes alone judge signatures
+    max_picture: int = MAX_PICTURE  # bytes of one picture; a larger one is dropped, its result kept
+    trust: tuple[str, ...] = ()  # publishers' public keys: lines or files; with none, the nodes alone judge signatures
 
     def __post_init__(self) -> None:
         """Refuse what could not work, naming the field."""

@@ -29,9 +29,12 @@ class Chromium:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         line = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        argv = ["bash", "-c", line, "-", FOUND or "chromium", *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
+        argv = [FOUND or "chromium", *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(
-            argv, pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["bash", "-c", line, "-", *argv],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(theirs_in)
         os.close(theirs_out)
@@ -93,13 +96,12 @@ class Chromium:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, script: str) -> Any:
-        """Return the value of a script as soon as it is something."""
+    def wait(self, script: str) -> None:
+        """Wait until a script's value is something."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            found = self.run(script)
-            if found:
-                return found
+            if self.run(f"!!({script})"):
+                return
             time.sleep(0.05)
         raise AssertionError(f"never came true: {script}")
 

@@ -1,4 +1,4 @@
-"""A hub with a life behind it: nodes, versions, rollouts, results with pictures and alarms, and a real server for it."""
+"""A hub with a life behind it: nodes, versions, rollouts, results with pictures, alarms; and a real server for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
 from skerry.core.finding import Finding
-from skerry.core.manifest import Manifest, digest_of
+from skerry.core.manifest import Manifest
 from skerry.core.names import ModelName, NodeName
 from skerry.core.trust import key_id, message, write_signatures
 from skerry.hub.api.web import web
@@ -149,12 +149,9 @@ def served(world: World) -> Iterator[str]:
         while not server.started:
             time.sleep(0.01)
         try:
-            yield "http://127.0.0.1:%d" % listening.getsockname()[1]
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             world.rooms.stopping.set()
             server.should_exit = True
             thread.join(10)
             assert not thread.is_alive()
-
-
-__all__ = ["BOARDS", "LABELS", "SAME", "board", "client", "digest_of", "entries", "known", "populate", "published", "served", "told"]

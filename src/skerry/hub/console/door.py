@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from skerry.core.errors import Invalid
 from skerry.hub.api.auth import COOKIE, person, rooms
 from skerry.hub.api.body import whole
 from skerry.hub.console.frame import local
@@ -25,7 +26,10 @@ A_NODES = "This is a node's token; the console is for people."
 async def form(request: Request) -> dict[str, str]:
     """Return the fields of a form; empty ones are left out."""
     text = (await whole(request, MAX_FORM)).decode("utf-8", "replace")
-    return dict(parse_qsl(text, max_num_fields=MAX_FIELDS))
+    try:
+        return dict(parse_qsl(text, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise Invalid(f"form: expected at most {MAX_FIELDS} fields") from None
 
 
 def greet(request: Request) -> Response:

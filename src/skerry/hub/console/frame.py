@@ -1,4 +1,4 @@
-"""What is around every page: headers that keep a browser strict, a look at where a change comes from, and errors as pages.
+"""What is around every page: headers that keep a browser strict, where a change comes from, and errors as pages.
 
 Plain ASGI, so that a stream passes through untouched. The console answers every path that is not the API's.
 """
@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,7 +70,7 @@ class Strict:
             return await _page(403, "This request comes from another site.")(scope, receive, strict)
         try:
             await self.app(scope, receive, strict)
-        except HTTPException:
+        except ClientDisconnect:  # there is nobody to show a page to; the hub's own table keeps the log clean
             raise
         except Exception:  # boundary: a page instead of a broken connection; raised again, the server logs it
             if not started:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from skerry.core.errors import SkerryError
+from skerry.core.errors import QueueFull, SkerryError
 from skerry.hub.api.auth import person, rooms
 from skerry.hub.rooms import Rooms
 from skerry.hub.store.events import Notice
@@ -25,6 +25,7 @@ NODES = 5  # polls between two words about check-ins: a thousand nodes check in 
 HEARTBEAT = 15  # polls after which something is said in any case, below the 30 to 60 s of proxies
 RETRY = 2000  # ms a browser waits before it comes back
 MAX_STREAMS = 500  # open pages; each holds a socket
+AFTER = 30.0  # s that one more is asked to wait
 _CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)
 
 
@@ -36,7 +37,10 @@ def cursor(at: Notice) -> str:
 def since(text: str) -> Notice | None:
     """Return what a cursor says, or None if it is none."""
     found = _CURSOR.fullmatch(text)
-    return None if found is None else Notice(*map(int, found.groups()), seen=0.0)
+    if found is None:
+        return None
+    result, alarm, event = map(int, found.groups())
+    return Notice(result, alarm, event, seen=0.0)
 
 
 def changed(old: Notice, new: Notice) -> Iterator[str]:
@@ -62,14 +66,14 @@ class Live:
     async def stream(self, request: Request) -> StreamingResponse:
         """Answer with the stream; `Last-Event-ID`, or else `?since=`, says what the page has seen."""
         await run_in_threadpool(person, request)
+        if self._readers >= MAX_STREAMS:
+            raise QueueFull(f"{MAX_STREAMS} pages are open", after=AFTER)
         seen = since(request.headers.get("last-event-id") or request.query_params.get("since", ""))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx must not hold events back
         return StreamingResponse(self._lines(rooms(request), seen), 200, headers, "text/event-stream")
 
     async def _lines(self, at: Rooms, seen: Notice | None) -> AsyncIterator[str]:
         yield f"retry: {RETRY}\n\n"
-        if self._readers >= MAX_STREAMS:
-            return
         spoke = nodes = self._polls
         with self._reading(at):
             async for newest in self._looks(at):

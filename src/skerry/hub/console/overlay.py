@@ -117,7 +117,8 @@ def _tag(found: Finding, box: Box, space: tuple[int, int], line: float, taken: S
     text = f"{found.label[: MAX_TAG - 6]} {score(found.score)}"
     width, height = len(text) * WIDE * line * 0.8 + 0.5 * line, line * 1.1
     left, top, right, bottom = box
-    for x, y in ((left, top - height), (left, bottom), (right, top), (left - width, top), (right - width, top - height)):
+    above = top - height
+    for x, y in ((left, above), (left, bottom), (right, top), (left - width, top), (right - width, above)):
         tag = Tag(text, round(max(0.0, min(x, space[0] - width)), 2), round(y, 2), round(width, 2), round(height, 2))
         if 0 <= y <= space[1] - height and not any(_overlap(tag, other) for other in taken):
             return tag

@@ -25,6 +25,7 @@ from skerry.hub.store.store import Page
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 SEEN = "skerry_alarm_seen"  # a cookie: the newest alarm whose banner this browser has put away
+WORDS = ("ago", "count", "iso", "millis", "named", "pace", "plain", "score", "short", "size", "when")  # filters
 RECENT = 3600.0  # s that an alarm keeps its banner if nobody puts it away
 
 
@@ -44,8 +45,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("ago", "count", "duration", "iso", "millis", "named", "pace", "plain", "score", "short", "size", "when"):
-        made.filters[name] = getattr(words, name)
+    made.filters.update({name: getattr(words, name) for name in WORDS})
     made.globals.update(stamp=_stamp(), version=__version__, hue=hue, keys=keys, small=small, large=large)
     return made
 

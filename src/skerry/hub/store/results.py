@@ -131,7 +131,7 @@ def _count_since(tx: Tx, table: Table, at: float) -> int:
         row = select(table.c.id, table.c.received).where(table.c.id >= middle).order_by(table.c.id).limit(1)
         number, received = tx.execute(row).one()
         low, beyond = (number + 1, beyond) if received < at else (low, middle)
-    return newest + 1 - low
+    return int(newest + 1 - low)
 
 
 def _filters(table: Table, which: Which) -> list[ColumnElement[bool]]:

@@ -95,6 +95,20 @@
     if (!window.htmx) return;
     document.body.addEventListener("htmx:sseOpen", () => link("live", "live"));
     document.body.addEventListener("htmx:sseError", () => { if (!document.hidden) link("lost", "no link to the hub"); });
+    // What a reader holds stays in the hand when a part of the page is renewed: the focus, and how far the strip is moved.
+    let held = null;
+    document.body.addEventListener("htmx:beforeSwap", (event) => {
+      const strip = event.target.querySelector?.(".strip");
+      const focus = event.target.contains(document.activeElement) ? document.activeElement : null;
+      held = { left: strip?.scrollLeft, href: focus?.getAttribute("href"), strip: strip && focus === strip };
+    });
+    document.body.addEventListener("htmx:afterSwap", () => {
+      const strip = document.querySelector(".strip");
+      if (held && strip && held.left) strip.scrollLeft = held.left;
+      if (held && held.href) document.querySelector(`#live a[href="${CSS.escape(held.href)}"]`)?.focus({ preventScroll: true });
+      if (held && held.strip && strip) strip.focus({ preventScroll: true });
+      held = null;
+    });
     document.body.addEventListener("htmx:afterSettle", (event) => times(event.target.isConnected ? event.target.parentElement || document : document));
   });
   addEventListener("load", word);
