@@ -108,7 +108,8 @@ def test_the_overlap_must_exceed_the_rule():
 def test_average_precision_by_hand():
     judged = match(
         [Answer("open", 0.9, 0, 0, 10, 10), Answer("open", 0.8, 50, 50, 60, 60), Answer("open", 0.7, 20, 20, 30, 30)],
-        [Truth("open", 0, 0, 10, 10), Truth("open", 20, 20, 30, 30)])
+        [Truth("open", 0, 0, 10, 10), Truth("open", 20, 20, 30, 30)],
+    )
     assert average_precision(judged, 2) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 

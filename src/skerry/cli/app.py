@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Edge AI that stands whatever the sea does: train, sign, roll out, serve in milliseconds, keep working offline.",
     epilog=EPILOG,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )

@@ -49,7 +49,7 @@ def init(
         match = re.fullmatch(r"(\d+)x(\d+)", size) if size else None
         if size and not match:
             raise Invalid(f"--size: expected WIDTHxHEIGHT such as 640x480; got {size!r}")
-        lines = [line.strip() for line in labels.read_text().splitlines()] if labels else []
+        lines = _lines(labels) if labels else []
         wishes = Wishes(
             name=names.model_name(name or model.stem),
             version=names.version(version),
@@ -105,7 +105,7 @@ def check(
         count = check_goldens(session, folder)
         session.close()
         signed = "signature good, " if trust else ""
-        out.print(f"{folder}: {signed}{len(bundle.manifest.files)} files good, {count} goldens passed")
+        out.print(f"{folder}: {signed}files good ({len(bundle.manifest.files)}), goldens passed ({count})")
 
 
 @app.command("sign", epilog="Example:  skerry keys new publisher.key; skerry bundle sign parts/ --key publisher.key")
@@ -124,6 +124,15 @@ def sign(
         verify(bundle)
         put_signature(bundle, private, Disk())
         out.print(f"{folder}: signed {bundle.manifest.digest} with key {key_id(private.public)}")
+
+
+def _lines(path: Path) -> list[str]:
+    from skerry.core.errors import Invalid
+
+    try:
+        return [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise Invalid(f"--labels: expected UTF-8 text in {path}") from None
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

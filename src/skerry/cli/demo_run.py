@@ -162,7 +162,7 @@ class Demo:
         twice = [place for place in sent if self._results().count(place) != 1]
         if twice:
             raise PeerError(f"results that are on the hub more than once: {twice}")
-        due = {tuple(alarm["id"].split("/")[1:]) for alarm in alarms}
+        due = {tuple(alarm["id"].split("/")[1:3]) for alarm in alarms}
         self._until("the alarms on the hub", lambda: due <= self._alarms())
         page = Fetcher().request(
             "GET", self.hub_url + "/results", headers=bearer(self.token), limit=MAX_PAGE, seconds=10.0

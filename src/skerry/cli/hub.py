@@ -21,6 +21,12 @@ MARKS = {"waiting": "…", "running": "…", "done": "✓", "failed": "✗", "ca
 def hub(
     http: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 picks one. [default: 127.0.0.1:8440]")] = None,
     state: Annotated[Path | None, typer.Option(help="Folder of database and blobs. [default: skerry-hub]")] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="Take only bundles that this public key signed (file or line).")
+    ] = None,
+    new_admin_token: Annotated[
+        bool, typer.Option("--new-admin-token", help="Make and show another admin token, and end.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file with a table [hub].")] = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
     json: Annotated[bool, typer.Option("--json", help="The ready line as JSON.")] = False,
@@ -32,7 +38,7 @@ def hub(
     At its first start it makes an admin token and shows it once. Keep it.
     """
     from skerry.host.settings import environment, load
-    from skerry.hub.app import serve
+    from skerry.hub.app import build, serve
     from skerry.hub.console.routes import console_routes
     from skerry.hub.settings import HubSettings
 
@@ -46,7 +52,13 @@ def hub(
 
     start_log(log_level)
     with errors():
-        settings = load(HubSettings, "hub", config, {"http": http, "state": state}, environment())
+        given = {"http": http, "state": state, "trust": tuple(trust) if trust else None}
+        settings = load(HubSettings, "hub", config, given, environment())
+        if new_admin_token:
+            made = build(settings)
+            out.print(made.rooms.people.new_admin_token(), markup=False)
+            made.close()
+            return
         serve(settings, ready, console_routes())
 
 
@@ -135,7 +147,15 @@ def nodes(hub: Hub = DEFAULT_HUB, token: Token = "", json: Json = False) -> None
             out.print("no node yet; make a token with 'skerry join-token' and start one with 'skerry node'")
 
 
-def join_token(hub: Hub = DEFAULT_HUB, token: Token = "", json: Json = False) -> None:
+def join_token(
+    hours: Annotated[
+        float | None, typer.Option(help="How long it lets nodes in. [default: until it is used up]")
+    ] = None,
+    uses: Annotated[int | None, typer.Option(help="How many nodes it lets in. [default: any number]", min=1)] = None,
+    hub: Hub = DEFAULT_HUB,
+    token: Token = "",
+    json: Json = False,
+) -> None:
     """Make a join token, with which nodes enrol. It is shown once.
 
     Example:  skerry join-token --hub http://hub:8440
@@ -143,7 +163,7 @@ def join_token(hub: Hub = DEFAULT_HUB, token: Token = "", json: Json = False) ->
     from skerry.cli.operator import Operator
 
     with errors():
-        found = Operator(hub, token).join_token()
+        found = Operator(hub, token).join_token(hours, uses)
         if json:
             emit({"token": found})
         else:

@@ -26,6 +26,8 @@ def new(
 
     with errors():
         public = path.with_suffix(".pub")
+        if public == path:
+            raise Conflict(f"{path}: this is where the public key goes; give the private key another ending")
         for one in (path, public):
             if one.exists():
                 raise Conflict(f"{one} exists already; a key is never overwritten")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def serve(
     start_log(log_level)
     with errors():
         given = {"paths": tuple(paths), "http": http, "threads": threads, "trust": tuple(trust) if trust else None}
-        settings = load(NodeSettings, "node", None, given, environment())
+        settings = replace(load(NodeSettings, "node", None, given, environment()), hub=None)
         run(settings, lambda url, models: _ready(url, models, json))
 
 

@@ -49,9 +49,10 @@ class Operator:
         """Start a rollout."""
         return self.ask(ROLL_OUT, order.json())
 
-    def join_token(self) -> str:
-        """Return a new join token for nodes."""
-        return str(self.ask(JOIN_TOKEN, {})["token"])
+    def join_token(self, hours: float | None = None, uses: int | None = None) -> str:
+        """Return a new join token for nodes, good for so long and so many of them."""
+        limits = {"seconds": hours * 3600 if hours else None, "uses": uses}
+        return str(self.ask(JOIN_TOKEN, {k: v for k, v in limits.items() if v is not None})["token"])
 
     def ask(self, route: Route, value: object = None, *, query: str = "", **parts: object) -> dict[str, Any]:
         """Call one route of the API with a JSON value and return the JSON of its answer."""

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from skerry.core.errors import BusyError, Invalid, PeerError, TooLarge
+from skerry.core.errors import BrokenReply, BusyError, Invalid, TooLarge, Unreachable
 from skerry.core.retry import Backoff
 from skerry.link.http import Fetcher, check
 from skerry.wire.answer import Answer
@@ -53,7 +53,7 @@ class Client:
         for failures in range(1, self._tries + 1):
             try:
                 return self._ask(url, image)
-            except (BusyError, PeerError) as error:
+            except (BusyError, Unreachable) as error:
                 if failures == self._tries:
                     raise
                 asked = error.after if isinstance(error, BusyError) else 0.0
@@ -65,4 +65,8 @@ class Client:
         reply = self._fetcher.request(
             PREDICT.method, url, body=image, headers={"Content-Type": kind}, limit=MAX_ANSWER, seconds=self._seconds
         )
-        return Answer.read(check(reply, url).json())
+        value = check(reply, url).json()
+        try:
+            return Answer.read(value)
+        except Invalid as error:
+            raise BrokenReply(f"{self._url}: {error}") from None

@@ -83,7 +83,9 @@ class Session:
         given = {tensor.name: tensor for tensor in tensors}
         wanted = {spec.name for spec in self.inputs}
         if set(given) != wanted or len(tensors) != len(wanted):
-            raise Invalid(f"inputs: expected {', '.join(sorted(wanted))}; got {', '.join(t.name for t in tensors)}")
+            raise Invalid(
+                f"inputs: expected {', '.join(sorted(wanted))}; got {', '.join(t.name for t in tensors) or 'none'}"
+            )
         for spec in self.inputs:
             check(given[spec.name], spec)
         return self._runner.run({name: to_array(tensor) for name, tensor in given.items()})

@@ -5,7 +5,10 @@ The proof runs on the engine's own runner, which is what a node runs. Never here
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from skerry.core.errors import ModelError
 from skerry.engine.runners.onnx import OnnxRunner
 from skerry.engine.runners.runner import Threads
 from skerry.forge.boards import SIZE
@@ -24,18 +28,23 @@ CLOSE = 1e-4  # of heat (0..1); of boxes in units of REACH. Two float32 runtimes
 RELATIVE = 1e-3
 
 
-class ParityLost(RuntimeError):
+class ParityLost(ModelError):
     """The exported file answers otherwise than the network it came from."""
 
 
 def export_onnx(net: Detector, path: Path, size: int = SIZE) -> None:
     """Write the served form of the network: `image` [1,1,size,size] -> `heat`, `box`."""
     served = Served(net).eval()
-    with warnings.catch_warnings():  # torch 2.13 warns about its own use of a deprecated isinstance check
-        warnings.simplefilter("ignore")
+    with _quiet():
         program = torch.onnx.export(
-            served, (torch.zeros(1, 1, size, size),), input_names=["image"], output_names=["heat", "box"],
-            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+            served,
+            (torch.zeros(1, 1, size, size),),
+            input_names=["image"],
+            output_names=["heat", "box"],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
     if program is None:
         raise ParityLost("the exporter gave no program")
@@ -43,6 +52,18 @@ def export_onnx(net: Detector, path: Path, size: int = SIZE) -> None:
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     Disk().write(path, model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter: it warns about its own code and about torchvision, which is not used."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -69,8 +69,19 @@ class Pen:
     def chamfered(self, at: Spot, half: Spot, cut: float, ink: int = COPPER) -> None:
         cut = min(cut, half.x, half.y)
         x1, y1, x2, y2 = at.x - half.x, at.y - half.y, at.x + half.x, at.y + half.y
-        self.draw.polygon([(x1 + cut, y1), (x2 - cut, y1), (x2, y1 + cut), (x2, y2 - cut),
-                           (x2 - cut, y2), (x1 + cut, y2), (x1, y2 - cut), (x1, y1 + cut)], fill=ink)
+        self.draw.polygon(
+            [
+                (x1 + cut, y1),
+                (x2 - cut, y1),
+                (x2, y1 + cut),
+                (x2, y2 - cut),
+                (x2 - cut, y2),
+                (x1 + cut, y2),
+                (x1, y2 - cut),
+                (x1, y1 + cut),
+            ],
+            fill=ink,
+        )
 
     def pad(self, at: Spot, radius: float, hole: float = 0.0) -> None:
         """Draw one pad of a random shape; `hole` is its drill radius, off centre as real drills are."""
@@ -317,8 +328,15 @@ def sparse(pen: Pen) -> None:
 
 
 FAMILIES: tuple[tuple[Callable[[Pen], None], float], ...] = (
-    (bus, 0.2), (routed, 0.26), (packages, 0.1), (drilled, 0.1), (ground, 0.12),
-    (rounds, 0.06), (nested, 0.06), (fan, 0.06), (sparse, 0.04),
+    (bus, 0.2),
+    (routed, 0.26),
+    (packages, 0.1),
+    (drilled, 0.1),
+    (ground, 0.12),
+    (rounds, 0.06),
+    (nested, 0.06),
+    (fan, 0.06),
+    (sparse, 0.04),
 )
 
 

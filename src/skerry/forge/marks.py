@@ -17,8 +17,14 @@ from skerry.forge.bodies import Mask, bodies, grow
 
 LABELS = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 # label -> (does it add copper, how many bodies of its own kind does it touch)
-NATURE = {"copper": (True, 0), "spur": (True, 1), "short": (True, 2),
-          "pin-hole": (False, 0), "mousebite": (False, 1), "open": (False, 2)}
+NATURE = {
+    "copper": (True, 0),
+    "spur": (True, 1),
+    "short": (True, 2),
+    "pin-hole": (False, 0),
+    "mousebite": (False, 1),
+    "open": (False, 2),
+}
 
 BOX_MARGIN = 10  # px around the changed pixels: the annotators of DeepPCB left 10 px, measured on trainval
 LOOK_AROUND = 12  # px around a stroke in which bodies are told apart; a trace that joins further off counts as two
@@ -205,7 +211,12 @@ def add_defect(rng: np.random.Generator, copper: Mask, ground: Ground, label: st
 def _boxed(label: str, changed: Mask, taken: Mask) -> Defect:
     ys, xs = np.nonzero(changed.any(1))[0], np.nonzero(changed.any(0))[0]
     height, width = changed.shape
-    box = Defect(label, max(0, int(xs[0]) - BOX_MARGIN), max(0, int(ys[0]) - BOX_MARGIN),
-                 min(width - 1, int(xs[-1]) + BOX_MARGIN), min(height - 1, int(ys[-1]) + BOX_MARGIN))
+    box = Defect(
+        label,
+        max(0, int(xs[0]) - BOX_MARGIN),
+        max(0, int(ys[0]) - BOX_MARGIN),
+        min(width - 1, int(xs[-1]) + BOX_MARGIN),
+        min(height - 1, int(ys[-1]) + BOX_MARGIN),
+    )
     taken[box.y1 : box.y2 + 1, box.x1 : box.x2 + 1] = True
     return box

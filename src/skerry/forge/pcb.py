@@ -20,19 +20,13 @@ import numpy as np
 import onnx
 import PIL
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import Progress
 
-from skerry.engine.runners.onnx import OnnxRunner
-from skerry.engine.runners.runner import Threads
-from skerry.engine.steps.detect import decode_heatmap, suppress
 from skerry.forge.boards import Board, render_board
 from skerry.forge.export import check_parity, export_onnx
-from skerry.forge.marks import LABELS
-from skerry.forge.models.detector import STRIDE
-from skerry.forge.score import Answer, Detect, Verdicts, judge, read_deeppcb, thin
+from skerry.forge.score import Detect, Verdicts, judge, read_deeppcb, thin
 from skerry.forge.train import Step, TrainPlan
 from skerry.forge.train import train as run_training
 from skerry.host.clock import Clock
@@ -40,11 +34,15 @@ from skerry.host.files import Disk
 
 PLAIN_EVERY = 250  # steps between two lines where there is no terminal to draw a bar on
 FLOOR = 0.05  # heat below which an answer is not even kept for the precision-recall curve
-IOU = 0.4  # of two overlapping answers the surer one stays
-LIMIT = 100  # answers per board before suppression; the fullest board known has 14 defects
 SOUND_EVERY = 4  # one board in so many is left without a defect
-COLOURS = {"open": "#d33682", "short": "#dc322f", "mousebite": "#268bd2", "spur": "#859900",
-           "copper": "#b58900", "pin-hole": "#6c71c4"}
+COLOURS = {
+    "open": "#d33682",
+    "short": "#dc322f",
+    "mousebite": "#268bd2",
+    "spur": "#859900",
+    "copper": "#b58900",
+    "pin-hole": "#6c71c4",
+}
 
 Watch = Callable[[int, str], None]
 
@@ -52,12 +50,13 @@ Watch = Callable[[int, str], None]
 @contextmanager
 def progress(title: str, total: int, every: int = PLAIN_EVERY) -> Iterator[Watch]:
     """Give a callback (done, note): a bar on a terminal, else a line now and then."""
-    console = Console()
+    console = Console(stderr=True)  # standard output is for what was asked for
     if console.is_terminal:
         with Progress(console=console) as bars:
             task = bars.add_task(title, total=total)
             yield lambda done, note: bars.update(task, completed=done, description=f"{title} {note}")
     else:
+
         def line(done: int, note: str) -> None:
             if done % every == 0 or done == total:
                 console.print(f"{title} {done}/{total} {note}", highlight=False, soft_wrap=True)
@@ -109,6 +108,7 @@ def train(out: Path, plan: TrainPlan, command: str) -> dict[str, object]:
     clock, curve, sums = Clock(), [], np.zeros(2)
     began = clock.monotonic()
     with progress("training", plan.steps) as watch:
+
         def note(step: Step) -> None:
             nonlocal sums
             sums = sums + np.array([step.heat_loss, step.box_loss])
@@ -123,32 +123,31 @@ def train(out: Path, plan: TrainPlan, command: str) -> dict[str, object]:
     export_onnx(net, path)
     parity = check_parity(net, path, [board.image for board in sample_boards(3, plan.seed)])
     record: dict[str, object] = {
-        "command": command, "seed": plan.seed, "steps": plan.steps, "batch": plan.crops.batch, "crop": plan.crops.side,
-        "wall_minutes": round(wall / 60, 2), "cpu_minutes": round(cpu_seconds() / 60, 2),
-        "threads": torch.get_num_threads(), "rendering_processes": plan.processes, "machine": platform.processor(),
+        "command": command,
+        "seed": plan.seed,
+        "steps": plan.steps,
+        "batch": plan.crops.batch,
+        "crop": plan.crops.side,
+        "wall_minutes": round(wall / 60, 2),
+        "cpu_minutes": round(cpu_seconds() / 60, 2),
+        "threads": torch.get_num_threads(),
+        "rendering_processes": plan.processes,
+        "machine": platform.platform(),
         "losses": {"columns": ["step", "heat", "box"], "mean_over_steps": PLAIN_EVERY, "rows": curve},
-        "parity_max_abs": parity, "onnx_bytes": path.stat().st_size,
+        "parity_max_abs": parity,
+        "onnx_bytes": path.stat().st_size,
         "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "parameters": sum(p.numel() for p in net.parameters()),
-        "tools": {"python": platform.python_version(), "torch": torch.__version__, "onnx": onnx.__version__,
-                  "numpy": np.__version__, "pillow": PIL.__version__},
+        "tools": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+        },
     }
     Disk().write(out / "training.json", (json.dumps(record, indent=1) + "\n").encode())
     return record
-
-
-def open_detector(path: Path, floor: float = FLOOR, iou: float = IOU) -> Detect:
-    """Open an exported file as a callable from a 640x640 grey image to answers, with the engine's own steps."""
-    runner = OnnxRunner(path, Threads())
-
-    def detect(image: NDArray[np.uint8]) -> list[Answer]:
-        out = runner.run({"image": image[None, None].astype(np.float32) / 255})
-        found = decode_heatmap(out["heat"][0], out["box"][0], STRIDE, floor, LIMIT)
-        boxes = np.clip(found["boxes"], 0, [image.shape[1], image.shape[0]] * 2)
-        kept = suppress(boxes, np.zeros_like(found["classes"]), iou)  # over all labels: one place has one defect
-        return [Answer(LABELS[int(found["classes"][n])], float(found["scores"][n]), *boxes[n].tolist()) for n in kept]
-
-    return detect
 
 
 def score(detect: Detect, folder: Path, split: str, count: int | None = None) -> Verdicts:

@@ -48,11 +48,15 @@ def _crop(rng: np.random.Generator, example: Example, side: int) -> Example:
         y = int(np.clip((y1 + y2) / 2 - rng.uniform(0.1, 0.9) * side, 0, limit))
     image, boxes = image[y : y + side, x : x + side], boxes - np.array([x, y, x, y, 0], np.float32)
     if rng.random() < 0.5:
-        image, boxes = image[:, ::-1], np.stack(
-            [side - 1 - boxes[:, 2], boxes[:, 1], side - 1 - boxes[:, 0], boxes[:, 3], boxes[:, 4]], 1)
+        image, boxes = (
+            image[:, ::-1],
+            np.stack([side - 1 - boxes[:, 2], boxes[:, 1], side - 1 - boxes[:, 0], boxes[:, 3], boxes[:, 4]], 1),
+        )
     if rng.random() < 0.5:
-        image, boxes = image[::-1], np.stack(
-            [boxes[:, 0], side - 1 - boxes[:, 3], boxes[:, 2], side - 1 - boxes[:, 1], boxes[:, 4]], 1)
+        image, boxes = (
+            image[::-1],
+            np.stack([boxes[:, 0], side - 1 - boxes[:, 3], boxes[:, 2], side - 1 - boxes[:, 1], boxes[:, 4]], 1),
+        )
     if rng.random() < 0.5:
         image, boxes = image.T, boxes[:, [1, 0, 3, 2, 4]]
     if rng.random() < 0.2:  # the negative of a short is an open, of a spur a mousebite, of copper a pin-hole
@@ -118,4 +122,4 @@ def batches(boards: Boards, crops: Crops, seed: int, steps: range) -> Iterator[B
     """Yield the batches of a range of steps."""
     boards.skip_to(steps.start)
     for step in steps:
-        yield make_batch(boards.at(step), crops, seed, step)
+        yield make_batch(boards.at(step, steps.stop - 1), crops, seed, step)

@@ -93,19 +93,31 @@ class Score:
     def total(self) -> LabelScore:
         """All answers in one pot; its `ap` is the mean over the labels that occur (mAP)."""
         seen = [s.ap for s in self.labels if s.truths]
-        return LabelScore("all", sum(s.truths for s in self.labels), sum(s.answers for s in self.labels),
-                          sum(s.hits for s in self.labels), sum(seen) / len(seen) if seen else 0.0)
+        return LabelScore(
+            "all",
+            sum(s.truths for s in self.labels),
+            sum(s.answers for s in self.labels),
+            sum(s.hits for s in self.labels),
+            sum(seen) / len(seen) if seen else 0.0,
+        )
 
     def as_json(self) -> dict[str, object]:
         everything = (*self.labels, self.total)
         rows = [asdict(s) | {"precision": s.precision, "recall": s.recall, "f": s.f} for s in everything]
-        return {"boards": self.boards, "threshold": self.threshold, "overlap": OVERLAP,
-                "labels": [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]}
+        return {
+            "boards": self.boards,
+            "threshold": self.threshold,
+            "overlap": OVERLAP,
+            "labels": [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows],
+        }
 
     def as_table(self) -> str:
         lines = [f"{'label':<10}{'truths':>8}{'answers':>9}{'hits':>7}{'precision':>11}{'recall':>8}{'F':>8}{'AP':>8}"]
-        lines += [f"{s.label:<10}{s.truths:>8}{s.answers:>9}{s.hits:>7}"
-                  f"{s.precision:>11.4f}{s.recall:>8.4f}{s.f:>8.4f}{s.ap:>8.4f}" for s in (*self.labels, self.total)]
+        lines += [
+            f"{s.label:<10}{s.truths:>8}{s.answers:>9}{s.hits:>7}"
+            f"{s.precision:>11.4f}{s.recall:>8.4f}{s.f:>8.4f}{s.ap:>8.4f}"
+            for s in (*self.labels, self.total)
+        ]
         return "\n".join([*lines, f"{self.boards} boards, threshold {self.threshold:.2f}, IoU > {OVERLAP}"])
 
 
@@ -188,7 +200,8 @@ def read_deeppcb(folder: Path, split: str) -> Iterator[Pair]:
     with (folder / "images.csv").open(newline="") as lines:
         for row in csv.DictReader(lines):
             if row["split"] == split:
-                image = np.asarray(Image.open(folder / row["test_image"]).convert("L"))
+                with Image.open(folder / row["test_image"]) as picture:
+                    image = np.asarray(picture.convert("L"))
                 yield Pair(row["id"], image, tuple(truths.get(row["id"], ())))
 
 

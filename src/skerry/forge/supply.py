@@ -19,7 +19,7 @@ from skerry.forge.boards import render_board
 from skerry.forge.marks import LABELS
 
 CHUNK = 16  # boards per task of a rendering process, about 1 s
-AHEAD = 4  # chunks asked for before they are needed
+AHEAD = 2  # chunks asked for before they are needed
 KEPT = 1024  # boards in memory, 0.4 GB
 FIRST = 256  # boards before the first step
 FRESH = 4  # steps per new board: 16 crops a step, so a board is seen about 64 times and then forgotten
@@ -74,10 +74,10 @@ class Boards:
         boards = self._first + step // FRESH
         return (boards + CHUNK - 1) // CHUNK * CHUNK
 
-    def at(self, step: int) -> deque[Example]:
-        """Give the boards for one step, waiting for the renderer where it is behind."""
+    def at(self, step: int, last: int) -> deque[Example]:
+        """Give the boards for one step of a run that ends with step `last`; wait where rendering is behind."""
         needed = self._needed(step)
-        while self._chunks * CHUNK < needed + AHEAD * CHUNK:
+        while self._chunks * CHUNK < min(needed + AHEAD * CHUNK, self._needed(last)):
             self._asked.append(self._pool.submit(make_chunk, self._seed + self._chunks * CHUNK))
             self._chunks += 1
         while self._arrived < needed:

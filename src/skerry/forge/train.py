@@ -68,8 +68,13 @@ class Run:
 
     def save(self, path: Path, seed: int) -> None:
         """Write a checkpoint, whole or not at all."""
-        parts = {"net": self.net.state_dict(), "average": self.average.state_dict(),
-                 "optimiser": self.optimiser.state_dict(), "done": self.done, "seed": seed}
+        parts = {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "done": self.done,
+            "seed": seed,
+        }
         buffer = io.BytesIO()
         torch.save(parts, buffer)
         Disk().write(path, buffer.getvalue())

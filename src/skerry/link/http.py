@@ -17,9 +17,11 @@ from skerry.core.errors import (
     BrokenReply,
     BusyError,
     Conflict,
+    DeadlinePassed,
     Invalid,
     NotAllowed,
     NotFound,
+    NotReady,
     QueueFull,
     SkerryError,
     TooLarge,
@@ -71,7 +73,7 @@ class Fetcher:
                 method, url, body=body or None, headers=dict(headers or {}), timeout=timeout, preload_content=False
             ) as answer:
                 data = answer.read(limit + 1)
-                found = Reply(answer.status, data, {k.lower(): v for k, v in answer.headers.items()})
+                found = Reply(answer.status, data, _lower(answer.headers))
                 if len(data) <= limit:
                     answer.drain_conn()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -92,7 +94,7 @@ class Fetcher:
         try:
             with self._pool.request("GET", url, headers=wanted, timeout=timeout, preload_content=False) as answer:
                 if answer.status != (206 if start else 200):
-                    check(Reply(answer.status, answer.read(MAX_ERROR), dict(answer.headers)), url)
+                    check(Reply(answer.status, answer.read(MAX_ERROR), _lower(answer.headers)), url)
                     raise BrokenReply(f"GET {url}: expected the bytes from {start}; got status {answer.status}")
                 total = start
                 for chunk in answer.stream(CHUNK):
@@ -130,8 +132,10 @@ class FakeFetcher(Fetcher):
     def download(
         self, url: str, *, start: int, limit: int, seconds: float, headers: Mapping[str, str] | None = None
     ) -> Iterator[bytes]:
-        """Yield the function's answer from `start`, in two chunks."""
-        data = check(self._answer("GET", url, b"", headers or {}), url).body[start:]
+        """Yield the function's answer from `start`, in two chunks; of a 200 the beginning is cut off for it."""
+        wanted = {**(headers or {}), **({"Range": f"bytes={start}-"} if start else {})}
+        reply = check(self._answer("GET", url, b"", wanted), url)
+        data = reply.body if reply.status == 206 else reply.body[start:]
         if start + len(data) > limit:
             raise BrokenReply(f"GET {url}: more than the {limit} bytes that were promised")
         middle = len(data) // 2
@@ -149,7 +153,9 @@ _ERRORS: dict[int, type[SkerryError]] = {
     415: Invalid,
     422: Invalid,
     429: QueueFull,
-    503: QueueFull,
+    502: Unreachable,
+    503: NotReady,
+    504: DeadlinePassed,
 }
 
 
@@ -161,7 +167,7 @@ def check(reply: Reply, url: str) -> Reply:
     text = f"{url} answered {reply.status}: {_error_text(reply)}"
     if issubclass(kind, BusyError):
         after = reply.headers.get("retry-after", "")
-        raise kind(text, float(after) if after.isdigit() else 1.0)
+        raise kind(text, float(after) if after.isascii() and after.isdigit() else 1.0)
     raise kind(text)
 
 
@@ -175,6 +181,10 @@ def post_json(fetcher: Fetcher, url: str, value: object, *, token: str, limit: i
 def bearer(token: str) -> dict[str, str]:
     """Return the header that carries a token; none for no token."""
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _error_text(reply: Reply) -> str:

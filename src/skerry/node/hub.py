@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from skerry.core.errors import BrokenReply
+from skerry.core.errors import BrokenReply, Invalid
 from skerry.core.names import Digest
 from skerry.link.http import Fetcher, bearer, check, post_json
 from skerry.wire import checkin
@@ -33,7 +34,9 @@ class Hub:
 
     def check_in(self, report: CheckIn) -> Orders:
         """Send the report and return the hub's orders."""
-        return Orders.read(self._post(CHECK_IN, report.json(), token=self._enrol.secret))
+        found = self._post(CHECK_IN, report.json(), token=self._enrol.secret)
+        with _sense(CHECK_IN.path):
+            return Orders.read(found)
 
     def upload(self, batch: Batch) -> Ack:
         """Send journal entries; return the acknowledgement, which covers all of them."""
@@ -42,7 +45,9 @@ class Hub:
         reply = self._fetcher.request(
             UPLOAD.method, url, body=encode(batch), headers=headers, limit=MAX_ACK, seconds=UPLOAD_SECONDS
         )
-        ack = Ack.read(check(reply, url).json())
+        found = check(reply, url).json()
+        with _sense(url):
+            ack = Ack.read(found)
         if ack.epoch != batch.epoch or ack.high < batch.entries[-1].seq:
             raise BrokenReply(f"{url}: acknowledged {ack}; sent up to {batch.entries[-1].seq} of {batch.epoch}")
         return ack
@@ -53,14 +58,25 @@ class Hub:
         reply = self._fetcher.request(
             "GET", url, headers=bearer(self._enrol.secret), limit=limit, seconds=STALL_SECONDS
         )
-        return check(reply, url).body
+        with _sense(url):
+            return check(reply, url).body
 
     def blob(self, digest: Digest, start: int, limit: int) -> Iterator[bytes]:
         """Yield a blob's bytes from `start`; more than `limit` in all is a BrokenReply."""
         url = self._url + BLOB.at(digest=digest)
         headers = bearer(self._enrol.secret)
-        return self._fetcher.download(url, start=start, limit=limit, seconds=STALL_SECONDS, headers=headers)
+        with _sense(url):
+            yield from self._fetcher.download(url, start=start, limit=limit, seconds=STALL_SECONDS, headers=headers)
 
     def _post(self, route: Route, value: object, token: str) -> Any:
         url = self._url + route.path
         return post_json(self._fetcher, url, value, token=token, limit=checkin.MAX_BODY, seconds=SECONDS)
+
+
+@contextmanager
+def _sense(url: str) -> Iterator[None]:
+    """An answer that makes no sense is the peer's fault: never a reason to refuse a bundle or to set results aside."""
+    try:
+        yield
+    except Invalid as error:
+        raise BrokenReply(f"{url}: {error}") from error

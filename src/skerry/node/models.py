@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from skerry.core.errors import Invalid, NotFound, NotReady, SkerryError
+from skerry.core.errors import Invalid, NotFound, NotReady, QueueFull, SkerryError
 from skerry.core.manifest import Manifest
 from skerry.core.names import Digest, ModelName
 from skerry.core.tensor import Tensor
@@ -72,6 +72,11 @@ class Models:
         with self._lock:
             self._expected[name] = reason
 
+    def expect_only(self, names: Collection[str]) -> None:
+        """Forget every expectation but these: what nobody wants any more must not keep the node from being ready."""
+        with self._lock:
+            self._expected = {name: why for name, why in self._expected.items() if name in names}
+
     def swap(self, worker: Worker) -> None:
         """Put a worker into service; the old one of that name answers what it has taken and is freed."""
         manifest = worker.session.manifest
@@ -79,18 +84,18 @@ class Models:
             self._expected[manifest.name] = ""
             old = self._live.get(manifest.name)
             self._live[manifest.name] = Live(manifest, manifest.digest, worker)
-        self._metrics.swapped(manifest.name, manifest.version)
         if old is not None:
             old.worker.retire()
+        self._metrics.swapped(manifest.name, manifest.version)  # drops the old series, once nothing adds to them
 
     def drop(self, name: ModelName) -> None:
         """Take a model out of service."""
         with self._lock:
             self._expected.pop(name, None)
             old = self._live.pop(name, None)
-        self._metrics.dropped(name)
         if old is not None:
             old.worker.retire()
+        self._metrics.dropped(name)
 
     def close(self) -> None:
         """Take every model out of service."""
@@ -132,16 +137,22 @@ class Models:
             live = self.live(ask.model, ask.version)
             try:
                 future = live.worker.submit(partial(self._run, ask, self._clock.monotonic()))
+            except QueueFull:
+                self._metrics.failure(live.manifest.name, live.manifest.version, QueueFull.__name__)
+                raise
             except Retired:  # it was swapped between the two lines; the next one is there already
                 continue
-            try:
-                arrays, sight = await asyncio.wrap_future(future)
-            except SkerryError as error:
-                self._metrics.failure(live.manifest.name, live.manifest.version, type(error).__name__)
-                raise
+            arrays, sight = await asyncio.wrap_future(future)
             return Seen(live.manifest, live.digest, arrays, sight)
 
     def _run(self, ask: Ask, since: float, session: Session) -> tuple[Named, Sight | None]:
+        try:
+            return self._answer(ask, since, session)
+        except SkerryError as error:
+            self._metrics.failure(session.manifest.name, session.manifest.version, type(error).__name__)
+            raise
+
+    def _answer(self, ask: Ask, since: float, session: Session) -> tuple[Named, Sight | None]:
         started = self._clock.monotonic()
         waited = {"waiting": (started - since) * 1000}
         name, version = session.manifest.name, session.manifest.version

@@ -72,4 +72,5 @@ def _model(folder: Path) -> Found | None:
     if not versions:
         return None
     newest = max(versions)
-    return Found(names.model_name(folder.resolve().name), newest, folder / str(newest) / MODEL_FILE, bare=True)
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name  # a link's name is the model's
+    return Found(names.model_name(name), newest, folder / str(newest) / MODEL_FILE, bare=True)

@@ -110,7 +110,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Batch:
-    """Entries of one journal in order. An epoch names the journal itself: a new or restored one is another."""
+    """Entries of one journal in order. An epoch names one opening of it: a copied or restored one is another."""
 
     epoch: str
     entries: tuple[Entry, ...]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from skerry.core.errors import Invalid, TooLarge
-from skerry.core.fields import Fields
+from skerry.core.fields import Fields, number
 from skerry.core.names import shown
 from skerry.engine.arrays import Array
 from skerry.engine.steps.step import Trace
@@ -152,8 +152,8 @@ class Normalise:
     def read(cls, options: Fields) -> Self:
         """Options: scale (default 1/255), mean (default [0]), std (default [1], never 0)."""
         scale = options.real("scale", default=1 / 255)
-        mean = options.many("mean", _number, default=(0.0,), limit=4)
-        std = options.many("std", _number, default=(1.0,), limit=4)
+        mean = options.many("mean", number, default=(0.0,), limit=4)
+        std = options.many("std", number, default=(1.0,), limit=4)
         if not mean or not std or 0.0 in std:
             raise Invalid(f"{options.path('std')}: expected one number or one a channel, none of them 0")
         return cls(scale, mean, std)
@@ -203,9 +203,3 @@ def _resized(value: Array, width: int, height: int, kernel: str) -> Array:
 
 def _size(options: Fields) -> tuple[int, int]:
     return options.whole("width", low=1, high=MAX_SIDE), options.whole("height", low=1, high=MAX_SIDE)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise Invalid(f"expected a number; got {shown(value)}")

@@ -42,7 +42,8 @@ class Webhooks:
         that cannot be reached holds up its own calls only.
         """
         away: set[str] = set()
-        for call in self._journal.calls():
+        calls = self._journal.calls()
+        for call in calls:
             if call.url in away:
                 continue
             try:
@@ -55,7 +56,9 @@ class Webhooks:
                 continue
             self._journal.called(call.seq)
         self._failures = self._failures + 1 if away else 0
-        return self._backoff.delay(self._failures, random.random()) if away else PAUSE  # noqa: S311 (jitter)
+        if away:
+            return self._backoff.delay(self._failures, random.random())  # noqa: S311 (jitter)
+        return 0.0 if calls else PAUSE  # more may wait than one look shows
 
     def _post(self, call: Call) -> Reply:
         return self._fetcher.request(

@@ -99,21 +99,27 @@ class Recorder:
         except OSError as error:
             log.error("journal: %d results could not be written: %s", len(gathered), error)
             self._metrics.unrecorded.inc(len(gathered))
+            self._memories = memories
+            self._journal.hold(calls)
+            self._tell(entries)
             for one in gathered:
                 one.future.set_result("")
             return
         self._memories = memories
+        self._tell(entries)
+        for one, seq in zip(gathered, places, strict=True):
+            one.future.set_result(f"{self._journal.epoch}/{seq}")
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry.body, Alarm):
                 self._metrics.alarm(entry.body.rule)
                 log.warning("alarm: %s: %s", entry.body.rule, entry.body.text)
-        for one, seq in zip(gathered, places, strict=True):
-            one.future.set_result(f"{self._journal.epoch}/{seq}")
         for nudge in self.nudges:
             nudge()
 
     def _message(self, alarm: Alarm, seq: int, at: float, result: Result) -> str:
-        identity = {"id": f"{self._node}/{self._journal.epoch}/{seq}", "node": self._node, "at": at}
+        identity = {"id": f"{self._node}/{self._journal.epoch}/{seq}/{round(at * 1000)}", "node": self._node, "at": at}
         return json.dumps({**identity, **alarm.json(), "source": result.source,
                            "findings": [f.json() for f in result.findings]})  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -35,8 +37,10 @@ class OpenInference:
 
     async def ready(self, _: Request) -> Response:
         """Every model that should serve has passed its goldens."""
-        good = not self._models.troubles()
-        return JSONResponse({"ready": good}, 200 if good else 503)
+        troubles = self._models.troubles()
+        if troubles:
+            return JSONResponse({"ready": False, "error": told(troubles)}, 503, {"Retry-After": "1"})
+        return JSONResponse({"ready": True})
 
     async def metadata(self, request: Request) -> Response:
         """A model's versions, inputs and outputs."""
@@ -76,6 +80,11 @@ class OpenInference:
                 raise Invalid(f"outputs: unknown output '{output}'; model {name} gives {', '.join(sorted(known))}")
         seen = await self._infer(Ask(name, version, tensors=asked.inputs))
         return _respond(seen, asked.outputs, asked.id)
+
+
+def told(troubles: Mapping[str, str]) -> str:
+    """Return what is missing as one line of text."""
+    return "; ".join(f"{name}: {why}" if name else why for name, why in troubles.items())
 
 
 def image_tensors(seen: Seen) -> list[Tensor]:

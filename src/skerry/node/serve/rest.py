@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,7 @@ from skerry.node.layers import Infer
 from skerry.node.metrics import Metrics
 from skerry.node.models import Models
 from skerry.node.serve.errors import HANDLERS
-from skerry.node.serve.oip import OpenInference
+from skerry.node.serve.oip import OpenInference, told
 from skerry.node.serve.predict import Predict
 from skerry.node.serve.tfs import TensorFlowServing
 from skerry.wire import routes
@@ -31,9 +30,7 @@ def rest(models: Models, infer: Infer, metrics: Metrics, node: str, started: Cal
     async def ready(_: Request) -> Response:
         troubles = models.troubles()
         if troubles:
-            text = "; ".join(f"{name}: {why}" if name else why for name, why in troubles.items())
-            body = {"ready": False, "error": text}
-            return Response(json.dumps(body), 503, {"Retry-After": "1"}, media_type="application/json")
+            return JSONResponse({"ready": False, "error": told(troubles)}, 503, {"Retry-After": "1"})
         return JSONResponse({"ready": True, "models": models.names()})
 
     async def page(_: Request) -> Response:
@@ -54,6 +51,7 @@ def rest(models: Models, infer: Infer, metrics: Metrics, node: str, started: Cal
             Route(routes.PREDICT.path, predict.post, methods=["POST"]),
             Route("/v1/models/{rest:path}", tfs.post, methods=["POST"]),
             Route("/v1/models/{rest:path}", tfs.get),
+            Route("/v1/models", tfs.get),
             Route("/v2", oip.server),
             Route("/v2/health/live", oip.live),
             Route("/v2/health/ready", oip.ready),

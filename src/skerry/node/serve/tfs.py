@@ -20,6 +20,7 @@ from skerry.wire import tfs
 
 _PREDICT = re.compile(r"(?P<model>[^/:]+)(?:/versions/(?P<version>\d+))?:predict", re.IGNORECASE)
 _STATUS = re.compile(r"(?P<model>[^/:]+)(?:/versions/(?P<version>\d+))?", re.IGNORECASE)
+MAX_DIGITS = 19  # of a version that fits an int64; Python refuses to read thousands of digits
 MAX_IMAGES = 64  # images of one request; each waits its turn in the model's queue
 
 
@@ -48,7 +49,10 @@ class TensorFlowServing:
 
     async def get(self, request: Request) -> Response:
         """`/v1/models/M[/versions/N]`: the state of the model's versions."""
-        match = _STATUS.fullmatch(request.path_params["rest"])
+        rest = request.path_params.get("rest", "")
+        if not rest:
+            raise Invalid("Missing model name in request.")
+        match = _STATUS.fullmatch(rest)
         if match is None:
             raise Invalid(f"Malformed request: GET {request.url.path}")
         name, version = match["model"], _version(match["version"])
@@ -84,6 +88,6 @@ class TensorFlowServing:
 def _version(text: str | None) -> int | None:
     if text is None:
         return None
-    if int(text) > names.MAX_VERSION:
+    if len(text.lstrip("0")) > MAX_DIGITS or int(text) > names.MAX_VERSION:
         raise Invalid(f"Failed to convert version: {text} to numeric.")
     return int(text)

@@ -71,6 +71,10 @@ class Agent:
             if steps:
                 self._apply(steps)
                 orders = self._check_in()  # the hub should know at once, not an interval later
+            else:
+                self._trouble = ""  # what it was about is done, or no longer wanted
+                self._installer.tidy()
+            self._models.expect_only({*self._models.names(), *(want.model for want in orders.desired)})
         except NotAllowed as error:
             self._enrolled = False  # the hub may have been restored without us
             return self._later(error)

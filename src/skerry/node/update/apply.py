@@ -139,7 +139,11 @@ class Installer:
         if self.slots.begin(want) > MAX_TRIES:
             raise LoadFailed(f"this node died {MAX_TRIES} times while trying the bundle")
         self._models.expect(want.model)
-        worker = self._loader.load(open_bundle(self._folder(want.digest)))
+        try:
+            worker = self._loader.load(open_bundle(self._folder(want.digest)))
+        except TrustError:
+            self._disk.remove(self._folder(want.digest))  # the disk spoilt it; another rollout fetches it afresh
+            raise
         # Committed before it serves: a node that dies in between serves it again after a restart, and what
         # answered requests is never uncommitted.
         self.slots.commit(want.model)
