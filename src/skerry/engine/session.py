@@ -79,7 +79,7 @@ class Session:
         return max((getattr(step, "threshold", 0.0) for step in self._post), default=0.0)
 
     def infer(self, tensors: Sequence[Tensor]) -> Named:
-        """Run the model on its own inputs; raise Invalid naming the input that is wrong, or RunFailed."""
+        """Run the model on its own inputs; raise Invalid naming what is wrong with them."""
         given = {tensor.name: tensor for tensor in tensors}
         wanted = {spec.name for spec in self.inputs}
         if set(given) != wanted or len(tensors) != len(wanted):
@@ -88,7 +88,11 @@ class Session:
             )
         for spec in self.inputs:
             check(given[spec.name], spec)
-        return self._runner.run({name: to_array(tensor) for name, tensor in given.items()})
+        try:
+            return self._runner.run({name: to_array(tensor) for name, tensor in given.items()})
+        except RunFailed as error:
+            # Each input is what its spec asks for: they do not fit together, or a value is off.
+            raise Invalid(f"inputs: the model cannot run on them: {error}") from error
 
     def look(self, data: bytes) -> Sight:
         """Run every step on an encoded image; raise Invalid or TooLarge for a bad image, RunFailed for the rest."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from skerry.host.blobs import Blobs
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
 from skerry.host.keys import read_trust
-from skerry.host.process import listen
+from skerry.host.process import listen, split_address, url_of
 from skerry.hub.api.server import run
 from skerry.hub.api.web import Page, Web, web
 from skerry.hub.events import Events
@@ -69,9 +68,8 @@ def serve(settings: HubSettings, ready: Ready, pages: Sequence[Page] = ()) -> No
 
     The port is taken before anything is made, so a busy port (a Conflict) never eats the first admin token.
     """
-    host, port = settings.address()
-    with contextlib.closing(listen(host, port)) as listening, _open(settings, pages) as hub:
-        ready(_url(listening), hub.admin_token)
+    with contextlib.closing(listen(*split_address(settings.http))) as listening, _open(settings, pages) as hub:
+        ready(url_of(listening), hub.admin_token)
         run(hub.asgi, listening, hub.rooms.stopping)
 
 
@@ -82,8 +80,3 @@ def _open(settings: HubSettings, pages: Sequence[Page]) -> Iterator[Hub]:
         yield hub
     finally:
         hub.close()
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

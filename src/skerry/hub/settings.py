@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.core.errors import Invalid
-from skerry.core.names import shown
+from skerry.host.process import split_address
 from skerry.wire.results import MAX_PICTURE
 
 
@@ -31,11 +31,4 @@ class HubSettings:
         for name in ("max_blob", "max_picture"):
             if getattr(self, name) < 1:
                 raise Invalid(f"hub.{name}: expected 1 byte or more; got {getattr(self, name)}")
-        self.address()
-
-    def address(self) -> tuple[str, int]:
-        """Return host and port; an IPv6 address stands in brackets."""
-        host, _, port = self.http.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65_535:
-            raise Invalid(f"hub.http: expected HOST:PORT; got {shown(self.http)}")
-        return host.strip("[]"), int(port)
+        split_address(self.http)

@@ -28,6 +28,7 @@ from skerry.core.errors import (
     Unreachable,
 )
 from skerry.core.fields import Fields, parse
+from skerry.host.clock import Clock
 
 CONNECT_SECONDS = 5.0  # a handshake over a satellite link takes about 2 s
 CHUNK = 256 << 10  # bytes read at a time while downloading
@@ -53,7 +54,8 @@ class Reply:
 class Fetcher:
     """HTTP over the network. Safe to use from several threads; connections are kept alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
         self._pool = urllib3.PoolManager(maxsize=8, retries=False)
 
     def request(
@@ -66,13 +68,21 @@ class Fetcher:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Return the answer, whatever its status, with at most `limit` bytes; raise Unreachable or BrokenReply."""
+        """Return the answer, whatever its status, with at most `limit` bytes; raise Unreachable or BrokenReply.
+
+        `seconds` bounds each silence, and the reading of the answer as a whole.
+        """
+        deadline = self._clock.monotonic() + seconds
         timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
         try:
             with self._pool.request(
                 method, url, body=body or None, headers=dict(headers or {}), timeout=timeout, preload_content=False
             ) as answer:
-                data = answer.read(limit + 1)
+                data = b""
+                while len(data) <= limit and (chunk := answer.read1(CHUNK)):
+                    data += chunk
+                    if self._clock.monotonic() > deadline:
+                        raise TimeoutError(f"the answer took longer than {seconds:g} s")
                 found = Reply(answer.status, data, _lower(answer.headers))
                 if len(data) <= limit:
                     answer.drain_conn()

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 import uvicorn
+from starlette.applications import Starlette
 
 from skerry.core.errors import Invalid
 from skerry.host import machine
@@ -22,6 +23,7 @@ from skerry.node.repository import find
 from skerry.node.serve.rest import rest
 from skerry.node.settings import NodeSettings
 
+IDLE_SECONDS = 75  # that a silent connection is kept; a camera that asks once a minute keeps its own
 GRACE_SECONDS = 5  # for requests in flight when the node is told to stop
 
 Ready = Callable[[str, list[str]], None]  # (URL, the models in service) -> print them
@@ -39,29 +41,37 @@ def serve(settings: NodeSettings, ready: Ready, disk: Disk | None = None) -> Non
     clock, metrics, here = Clock(), Metrics(), machine.look()
     models = Models(clock, metrics)
     loader = Loader(read_trust(settings.trust), here, clock, settings.threads, settings.waiting)
-    listener = listen(*split_address(settings.http))
-    url = url_of(listener)
-    life: Alone | Obedient
-    if settings.hub is None:
-        life = Alone(found, loader, models)
-    else:
-        life = Obedient(settings, url, models, metrics, loader, disk or Disk())
+    with contextlib.closing(listen(*split_address(settings.http))) as listener:
+        url = url_of(listener)
+        life: Alone | Obedient
+        if settings.hub is None:
+            life = Alone(found, loader, models)
+        else:
+            life = Obedient(settings, url, models, metrics, loader, disk or Disk())
 
-    def give_up() -> None:
-        server.should_exit = True
+        def stop() -> None:
+            server.should_exit = True
 
-    def start() -> None:
-        life.start(lambda served: ready(url, served), give_up)
+        def started() -> None:
+            life.start(lambda served: ready(url, served), stop)
 
-    app = rest(models, life.infer, metrics, node_name(settings, here), start)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # on_stop does it
-    on_stop(give_up)
-    server.run(sockets=[listener])
-    life.stop()
+        server = uvicorn.Server(_config(rest(models, life.infer, metrics, node_name(settings, here), started)))
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # on_stop does it
+        on_stop(stop)
+        server.run(sockets=[listener])
+        life.stop()
     models.close()
     if life.failure is not None:
         raise life.failure
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )

@@ -54,9 +54,9 @@ class Obedient:
         self.infer = recorded(models.infer, self._recorder)
         self.failure: SkerryError | None = None
         installer = Installer(settings.state, hub, loader.trust, loader, models, disk)
-        uplink, webhooks = Uplink(self._journal, hub), Webhooks(self._journal, fetcher)
+        uplink, webhooks = Uplink(self._journal, hub), Webhooks(self._journal, fetcher, loader.clock)
         self._uplink = Loop("uplink", uplink.tick, lambda: uplink.failing)
-        self._webhooks = Loop("webhooks", webhooks.tick, lambda: webhooks.failing)
+        self._webhooks = Loop("webhooks", webhooks.tick)
         agent = Agent(name, hub, installer, models, metrics, self._facts, self._uplink.wake)
         self._agent = Loop("agent", agent.tick)
         self._recorder.nudges += [self._uplink.nudge, self._webhooks.nudge]

@@ -65,7 +65,7 @@ class OnnxRunner:
         self._turn = threading.BoundedSemaphore(threads.runs)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Return every output by name; raise RunFailed if the model fails on these arrays, Invalid for bytes as text."""
+        """Return every output by name; raise RunFailed if the model fails on these arrays, Invalid for odd text."""
         ready = {name: _texts(name, array) for name, array in feeds.items()}
         with self._turn:
             try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import dataclass
 
 from skerry.core.errors import RequestError, SkerryError
 from skerry.core.retry import Backoff
+from skerry.host.clock import Clock
 from skerry.link.http import Fetcher, Reply, check
 from skerry.node.record.journal import Call, Journal
 
@@ -21,19 +23,23 @@ MAX_REPLY = 64 << 10  # bytes of its answer, which nobody reads
 PAUSE = 60.0  # s; the longest that a waiting call sleeps when nothing wakes it
 
 
+@dataclass(frozen=True)
+class Away:
+    """A receiver that did not answer: how often in a row, and until when it is left alone (monotonic seconds)."""
+
+    failures: int
+    until: float
+
+
 class Webhooks:
     """Calls what the journal says has to be called."""
 
-    def __init__(self, journal: Journal, fetcher: Fetcher) -> None:
+    def __init__(self, journal: Journal, fetcher: Fetcher, clock: Clock) -> None:
         self._journal = journal
         self._fetcher = fetcher
+        self._clock = clock
         self._backoff = Backoff()
-        self._failures = 0
-
-    @property
-    def failing(self) -> bool:
-        """Whether a receiver was away at the last tick."""
-        return self._failures > 0
+        self._away: dict[str, Away] = {}
 
     def tick(self) -> float:
         """Call everything that waits; return the seconds after which to look again.
@@ -41,10 +47,9 @@ class Webhooks:
         A receiver that refuses an alarm (4xx) will refuse it again, so that call is dropped and logged; one
         that cannot be reached holds up its own calls only.
         """
-        away: set[str] = set()
         calls = self._journal.calls()
         for call in calls:
-            if call.url in away:
+            if call.url in self._away and self._clock.monotonic() < self._away[call.url].until:
                 continue
             try:
                 check(self._post(call), call.url)
@@ -52,13 +57,21 @@ class Webhooks:
                 log.error("webhook: alarm %d dropped: %s", call.seq, error)
             except SkerryError as error:
                 log.warning("webhook: %s; it will be called again", error)
-                away.add(call.url)
+                self._put_off(call.url)
                 continue
+            self._away.pop(call.url, None)
             self._journal.called(call.seq)
-        self._failures = self._failures + 1 if away else 0
-        if away:
-            return self._backoff.delay(self._failures, random.random())  # noqa: S311 (jitter)
-        return 0.0 if calls else PAUSE  # more may wait than one look shows
+        waiting = {call.url for call in calls}
+        self._away = {url: away for url, away in self._away.items() if url in waiting}
+        if waiting - set(self._away):
+            return 0.0  # more may wait than one look shows
+        soonest = min((away.until for away in self._away.values()), default=self._clock.monotonic() + PAUSE)
+        return max(0.0, soonest - self._clock.monotonic())
+
+    def _put_off(self, url: str) -> None:
+        failures = self._away[url].failures + 1 if url in self._away else 1
+        delay = self._backoff.delay(failures, random.random())  # noqa: S311 (jitter)
+        self._away[url] = Away(failures, self._clock.monotonic() + delay)
 
     def _post(self, call: Call) -> Reply:
         return self._fetcher.request(

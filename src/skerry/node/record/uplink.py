@@ -60,5 +60,5 @@ class Uplink:
         if len(batch.entries) == 1:
             log.error("uplink: the hub refuses entry %d, which is set aside: %s", batch.entries[0].seq, error)
             self._journal.set_aside(batch.entries[0].seq)
-        self._one_by_one = True
+        self._one_by_one = len(batch.entries) > 1
         return 0.0

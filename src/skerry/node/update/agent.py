@@ -124,17 +124,24 @@ class Agent:
             if step.model in given_up:
                 continue
             try:
-                self._installer.do(step)
-            except (TrustError, ModelError, Invalid) as error:
-                given_up.add(step.model)
-                self._refuse(step, error)
-            except (OSError, SkerryError) as error:
+                if not self._do(step):
+                    given_up.add(step.model)
+            except (OSError, SkerryError) as error:  # a full disk cannot even keep a refusal
                 given_up.add(step.model)
                 self._trouble = f"{step.do.value} {step.model or ''}: {error}"[:MAX_REASON]
                 log.warning("agent: %s; it will be tried again", self._trouble)
 
         if not self._trouble:
             self._installer.tidy()
+
+    def _do(self, step: PlanStep) -> bool:
+        """Do one step; return False if its bundle was refused."""
+        try:
+            self._installer.do(step)
+        except (TrustError, ModelError, Invalid) as error:
+            self._refuse(step, error)
+            return False
+        return True
 
     def _refuse(self, step: PlanStep, error: SkerryError) -> None:
         if step.wanted is None:

@@ -144,6 +144,9 @@ class Installer:
         except TrustError:
             self._disk.remove(self._folder(want.digest))  # the disk spoilt it; another rollout fetches it afresh
             raise
+        except OSError:
+            self.slots.survived(want.model)
+            raise
         # Committed before it serves: a node that dies in between serves it again after a restart, and what
         # answered requests is never uncommitted.
         self.slots.commit(want.model)

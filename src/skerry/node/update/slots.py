@@ -77,6 +77,11 @@ class Slots:
         self._set(want.model, replace(slot, provisional=bundle, tries=tries))
         return tries
 
+    def survived(self, model: ModelName) -> None:
+        """A try ended without an answer, but this node lives: it does not count as a death."""
+        slot = self.table.slots[model]
+        self._set(model, replace(slot, tries=max(0, slot.tries - 1)))
+
     def commit(self, model: ModelName) -> None:
         """Make the provisional bundle the committed one, and the committed one the previous."""
         slot = self.table.slots[model]
