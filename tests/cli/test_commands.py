@@ -116,7 +116,7 @@ def test_a_bundle_from_model_to_check(tmp_path, labels):
 def test_plain_tensors_are_said_to_be_such(tmp_path):
     result = run("bundle", "init", adder_onnx(tmp_path / "adder.onnx"), "-o", tmp_path / "b")
     assert result.exit_code == 0
-    assert "No image steps" in result.stdout
+    assert "no image steps" in result.stdout
 
 
 def test_init_takes_a_size(tmp_path):

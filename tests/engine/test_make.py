@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from skerry.core.errors import Conflict, Invalid, LoadFailed
+from skerry.core.errors import Conflict, GoldenFailed, Invalid, LoadFailed
 from skerry.core.names import ModelName
 from skerry.engine.bundle import open_bundle, verify
 from skerry.engine.golden import check_goldens
@@ -145,9 +147,33 @@ def test_goldens_can_be_given(tmp_path):
         pictures[-1].write_bytes(png(np.full((9, 9, 3), level, np.uint8)))
     session = made(tmp_path, brightness_onnx(tmp_path / "m.onnx"), goldens=tuple(pictures), labels=("dark", "bright"))
     assert [g.input for g in session.manifest.goldens] == ["goldens/0.png", "goldens/1.png"]
-    with pytest.raises(Invalid, match="takes tensors, not images"):
+    with pytest.raises(Invalid, match="takes tensors; give a"):
         make_bundle(adder_onnx(tmp_path / "a.onnx"), Wishes(ModelName("m"), goldens=tuple(pictures)), tmp_path / "x",
                     Disk())  # fmt: skip
+
+
+def test_tensors_can_be_given_as_goldens(tmp_path):
+    given = tmp_path / "given.json"
+    data = [{"name": n, "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]} for n in ("x", "y")]
+    given.write_text(json.dumps({"inputs": data}))
+    session = made(tmp_path, adder_onnx(tmp_path / "a.onnx"), goldens=(given,))
+    assert [g.input for g in session.manifest.goldens] == ["goldens/0.json"]
+    answer = json.loads((tmp_path / "bundle" / "goldens" / "0.answer.json").read_text())
+    assert {o["name"]: o["data"] for o in answer["outputs"]} == {"sum": [2, 4, 6], "difference": [0, 0, 0]}
+
+
+def test_an_image_model_without_steps_after_it_has_its_tensors_as_golden(tmp_path):
+    session = made(tmp_path, identity(tmp_path / "m.onnx", F, (1, 3, 4, 4)))
+    assert session.manifest.pre
+    assert not session.manifest.post
+    assert check_goldens(session, tmp_path / "bundle") == 1
+    path = tmp_path / "bundle" / "goldens" / "0.answer.json"
+    answer = json.loads(path.read_text())
+    assert answer["outputs"][0]["shape"] == [1, 3, 4, 4]
+    answer["outputs"][0]["data"][5] += 0.5
+    path.write_text(json.dumps(answer))
+    with pytest.raises(GoldenFailed, match=r"off by up to 0\.5"):
+        check_goldens(session, tmp_path / "bundle")
 
 
 def test_a_model_too_large_for_made_up_input_has_no_golden(tmp_path):

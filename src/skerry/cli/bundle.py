@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,9 @@ def init(
     std: Annotated[str, typer.Option(help="Then they are divided by this.")] = "1",
     letterbox: Annotated[bool, typer.Option("--letterbox", help="Keep the sides' ratio and fill up.")] = False,
     threshold: Annotated[float, typer.Option(help="Least score of a detection.")] = 0.5,
-    golden: Annotated[list[Path] | None, typer.Option(help="An image to record as golden; may be repeated.")] = None,
+    golden: Annotated[
+        list[Path] | None, typer.Option(help="An image (or a .json of inputs) to record as golden; may be repeated.")
+    ] = None,
 ) -> None:
     """Make a bundle of an ONNX file. Steps are guessed from its shapes, shown, and can be edited in manifest.json."""
     from skerry.core import names
@@ -65,8 +67,8 @@ def init(
         )
         bundle = make_bundle(model, wishes, out_folder, Disk())
         _show(bundle.path)
-        if not bundle.manifest.pre:
-            out.print("[yellow]No image steps:[/] it takes and gives plain tensors (see /v2/models/NAME on the node).")
+        for hint in _hints(bundle):
+            out.print(f"[yellow]Note:[/] {hint}")
         out.print(f"\nLook at {bundle.path}/manifest.json, then:  skerry serve {bundle.path}")
 
 
@@ -133,6 +135,27 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text("utf-8").splitlines()]
     except UnicodeDecodeError:
         raise Invalid(f"--labels: expected UTF-8 text in {path}") from None
+
+
+def _hints(bundle: Any) -> list[str]:
+    """Return what the owner of a new bundle should know about it."""
+    from skerry.engine.golden import read_findings
+
+    manifest, hints = bundle.manifest, []
+    if not manifest.pre:
+        hints.append("no image steps: it takes and gives plain tensors (see /v2/models/NAME on the node).")
+    elif not manifest.post:
+        hints.append("no steps are known for its outputs: images in, tensors out. Add steps to manifest.json, or call "
+                     "/v2/models/NAME/infer.")  # fmt: skip
+    if not manifest.goldens:
+        hints.append(
+            "no golden: made-up input did not run. Give one with --golden FILE (an image, or a .json of inputs)."
+        )
+    elif manifest.post and not any(read_findings(bundle.path / golden.answer) for golden in manifest.goldens):
+        hints.append(
+            "its goldens hold no finding, so they prove little. Give an image that shows something: --golden FILE."
+        )
+    return hints
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

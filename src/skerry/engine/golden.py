@@ -1,6 +1,7 @@
 """Goldens: recorded inputs with the answers that the model must give, on this very machine.
 
-An image's answer is its findings; a tensor golden is JSON in the Open Inference Protocol's form. Numbers
+An image's answer is its findings, or the last arrays where the steps end in tensors; a golden of tensors is
+JSON in the Open Inference Protocol's form. Numbers
 may differ by the golden's tolerance (other processors add in another order), boxes by BOX_TOLERANCE, and a
 finding whose score lies within the tolerance of the cut may be there or not.
 """
@@ -20,6 +21,7 @@ from skerry.core.manifest import GoldenEntry
 from skerry.core.tensor import Tensor
 from skerry.engine.arrays import to_array, to_tensor
 from skerry.engine.session import Session
+from skerry.engine.steps.step import Named
 from skerry.wire.oip import read_tensors, tensor_json
 
 MAX_GOLDEN = 64 << 20  # bytes of one golden's input or answer
@@ -30,16 +32,29 @@ BOX_TOLERANCE = 2.0  # pixels of the original image; half a cell of a stride-4 d
 def record(session: Session, data: bytes | Sequence[Tensor]) -> bytes:
     """Return the answer that the model gives now, as the bytes of a golden's answer file."""
     if isinstance(data, bytes):
-        answer = {"findings": [finding.json() for finding in session.look(data).findings]}
+        sight = session.look(data)
+        if "classes" in sight.arrays:
+            return (json.dumps({"findings": [f.json() for f in sight.findings]}, indent=1) + "\n").encode()
+        outputs = sight.arrays
     else:
         outputs = session.infer(data)
-        answer = {"outputs": [tensor_json(to_tensor(name, array)) for name, array in outputs.items()]}
-    return (json.dumps(answer, indent=1) + "\n").encode()
+    return (json.dumps({"outputs": [tensor_json(to_tensor(n, a)) for n, a in outputs.items()]}) + "\n").encode()
 
 
 def tensors_file(tensors: Sequence[Tensor]) -> bytes:
     """Return input tensors as the bytes of a golden's input file."""
     return (json.dumps({"inputs": [tensor_json(tensor) for tensor in tensors]}) + "\n").encode()
+
+
+def read_inputs(data: bytes, name: str) -> tuple[Tensor, ...]:
+    """Return the tensors of a golden's input file; raise Invalid if it is not one."""
+    return read_tensors(Fields(parse(data, name, MAX_GOLDEN), name).raw("inputs"))
+
+
+def read_findings(answer: Path) -> tuple[Finding, ...]:
+    """Return the findings in a golden's answer file; none if it holds tensors."""
+    fields = Fields(parse(answer.read_bytes(), answer.name, MAX_GOLDEN), answer.name)
+    return fields.many("findings", Finding.read, default=())
 
 
 def check_goldens(session: Session, folder: Path) -> int:
@@ -56,13 +71,15 @@ def _check(session: Session, folder: Path, golden: GoldenEntry) -> None:
     data = (folder / golden.input).read_bytes()
     answer = Fields(parse((folder / golden.answer).read_bytes(), golden.answer, MAX_GOLDEN), golden.answer)
     if golden.input.endswith(".json"):
-        inputs = read_tensors(Fields(parse(data, golden.input, MAX_GOLDEN), golden.input).raw("inputs"))
-        _compare_tensors(session, inputs, read_tensors(answer.raw("outputs")), golden)
-    elif session.takes_images:
-        expected, classes = answer.many("findings", Finding.read), len(session.manifest.labels)
-        compare(expected, session.look(data).findings, session.threshold, classes, golden)
-    else:
+        outputs = session.infer(read_inputs(data, golden.input))
+        return _compare_tensors(outputs, read_tensors(answer.raw("outputs")), golden)
+    if not session.takes_images:
         raise GoldenFailed(f"golden {golden.input}: an image, but the model has no steps that take one")
+    sight = session.look(data)
+    if "classes" not in sight.arrays:
+        return _compare_tensors(sight.arrays, read_tensors(answer.raw("outputs")), golden)
+    expected, classes = answer.many("findings", Finding.read), len(session.manifest.labels)
+    return compare(expected, sight.findings, session.threshold, classes, golden)
 
 
 def compare(
@@ -131,10 +148,7 @@ def _shown(findings: Sequence[Finding]) -> str:
     return json.dumps([finding.json() for finding in findings])
 
 
-def _compare_tensors(
-    session: Session, inputs: Sequence[Tensor], expected: Sequence[Tensor], golden: GoldenEntry
-) -> None:
-    outputs = session.infer(inputs)
+def _compare_tensors(outputs: Named, expected: Sequence[Tensor], golden: GoldenEntry) -> None:
     for tensor in expected:
         if tensor.name not in outputs:
             raise GoldenFailed(f"golden {golden.input}: no output '{tensor.name}'")

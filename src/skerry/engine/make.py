@@ -7,6 +7,7 @@ out is plain JSON to be edited.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.engine.arrays import Array, to_tensor
 from skerry.engine.bundle import Bundle, write_bundle
-from skerry.engine.golden import record, tensors_file
+from skerry.engine.golden import read_inputs, record, tensors_file
 from skerry.engine.runners.onnx import OnnxRunner
 from skerry.engine.runners.runner import Runner, Threads
 from skerry.engine.session import Session
@@ -29,8 +30,8 @@ from skerry.host.clock import Clock
 from skerry.host.files import Disk
 
 MAX_MODEL = 2 << 30  # bytes; the most that one ONNX file can be
-MAX_RANDOM = 1 << 20  # elements of a made-up golden input; above it the golden's JSON would be over 10 MB
-FREE = 1  # what stands for a free dimension when an input is made up
+MAX_RANDOM = 1 << 16  # elements of a made-up golden input; as JSON they take about 1 MB
+FREE = (1, 16, 512)  # sizes tried for the free dimensions of a made-up input; audio models want some hundred samples
 SEED = 20260101  # of made-up golden inputs: fixed, so that the same model gives the same bundle
 
 
@@ -48,7 +49,7 @@ class Wishes:
     std: tuple[float, ...] = (1.0,)
     letterbox: bool = False
     threshold: float = 0.5
-    goldens: tuple[Path, ...] = ()  # images; made-up input if there is none
+    goldens: tuple[Path, ...] = ()  # images, or .json files of tensors; made-up input if there is none
     description: str = ""
 
 
@@ -154,23 +155,32 @@ def _image_input(spec: Spec, pre: Sequence[StepEntry]) -> Array:
     return (values * 255).astype(np.uint8) if spec.dtype is DType.UINT8 else values.astype(spec.dtype.numpy)
 
 
-def _goldens(session: Session, images: Sequence[Path]) -> dict[str, bytes]:
-    """Return the goldens' files by their path in the bundle."""
+def _goldens(session: Session, given: Sequence[Path]) -> dict[str, bytes]:
+    """Return the goldens' files by their path in the bundle; none if nothing was given and nothing made up runs."""
+    inputs = [(p.suffix.lower(), p.read_bytes()) for p in given]
+    if not inputs:
+        inputs = [(".png", _made_up_picture())] if session.takes_images else _made_up_inputs(session)
     files: dict[str, bytes] = {}
-    if session.takes_images:
-        pictures = [(p.suffix.lower(), p.read_bytes()) for p in images] or [(".png", _made_up_picture())]
-        for index, (suffix, data) in enumerate(pictures):
-            files[f"goldens/{index}{suffix}"] = data
-            files[f"goldens/{index}.answer.json"] = record(session, data)
-    elif images:
-        raise Invalid("goldens: this model takes tensors, not images")
-    else:
-        tensors = [_made_up(spec) for spec in session.inputs]
-        if all(tensors):
-            given = [tensor for tensor in tensors if tensor is not None]
-            files["goldens/0.json"] = tensors_file(given)
-            files["goldens/0.answer.json"] = record(session, given)
+    for index, (suffix, data) in enumerate(inputs):
+        if suffix != ".json" and not session.takes_images:
+            raise Invalid(f"golden {given[index]}: this model takes tensors; give a .json file of inputs")
+        asked = read_inputs(data, str(index)) if suffix == ".json" else data
+        files[f"goldens/{index}{suffix}"] = data
+        files[f"goldens/{index}.answer.json"] = record(session, asked)
     return files
+
+
+def _made_up_inputs(session: Session) -> list[tuple[str, bytes]]:
+    """Return a golden of made-up tensors, with the first size for free dimensions that the model runs on."""
+    for free in FREE:
+        tensors = [_made_up(spec, free) for spec in session.inputs]
+        given = [tensor for tensor in tensors if tensor is not None]
+        if len(given) < len(tensors):
+            break
+        with contextlib.suppress(Invalid):
+            session.infer(given)
+            return [(".json", tensors_file(given))]
+    return []
 
 
 def _made_up_picture() -> bytes:
@@ -181,9 +191,9 @@ def _made_up_picture() -> bytes:
     return encode_png((ramps + noise).clip(0, 255).astype(np.uint8))
 
 
-def _made_up(spec: Spec) -> Tensor | None:
+def _made_up(spec: Spec, free: int) -> Tensor | None:
     """Return made-up values for an input, or None for one that is too large to keep as JSON."""
-    shape = tuple(FREE if size < 0 else size for size in spec.shape)
+    shape = tuple(free if size < 0 else size for size in spec.shape)
     if np.prod(shape) > MAX_RANDOM:
         return None
     random = np.random.default_rng(SEED)

@@ -39,7 +39,7 @@ _TYPES = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
-ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings speak of the exporter, not of serving
+FATAL_ONLY = 4  # ONNX Runtime's log severity: what it logs as errors is in the exceptions that we raise
 MAX_ERROR = 500  # characters of the runtime's own error text that ours carries
 
 
@@ -48,7 +48,7 @@ class OnnxRunner:
 
     def __init__(self, path: Path, threads: Threads) -> None:
         options = ort.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads.intra
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
