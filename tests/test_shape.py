@@ -55,8 +55,8 @@ GOOD = {
     "forge/train.py": "import torch, onnx, rich",
     "device/client.py": f"def f(self, {', '.join('abcdefg')}): pass",
     "cli/__init__.py": "from skerry.cli.app import main",
-    "cli/app.py": "from skerry import __version__\nfrom skerry.cli import node",
-    "cli/node.py": "import typer\ndef run(a, b, c, d, e, f, g, h):\n    from skerry.node import app",
+    "cli/app.py": "from skerry.core.version import VERSION\nfrom skerry.cli import node",
+    "cli/node.py": "import typer\ndef run(a, b, c, d, e, f, g):\n    from skerry.node import app",
     "__init__.py": "from skerry.device import client",
 }
 

@@ -2,8 +2,8 @@
 
 from skerry.core.errors import SkerryError
 from skerry.core.finding import Finding
+from skerry.core.version import VERSION as __version__  # noqa: N811 (the name that packages give it)
 from skerry.device.client import Client
 from skerry.wire.answer import Answer
 
-__version__ = "0.1.0"
 __all__ = ["Answer", "Client", "Finding", "SkerryError", "__version__"]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from skerry import __version__
 from skerry.cli import bundle, forge, hub, infer, keys, node, up
+from skerry.core.version import VERSION
 
 EPILOG = """
 Begin:  skerry up   (a hub, a node and a demo on this machine)
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"skerry {__version__}")
+        typer.echo(f"skerry {VERSION}")
         raise typer.Exit
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from skerry import __version__
 from skerry.core import names
 from skerry.core.errors import Invalid, SkerryError
+from skerry.core.version import VERSION
 from skerry.engine.session import RUNNERS
 from skerry.host import keys
 from skerry.host.files import PRIVATE, Disk, read
@@ -86,7 +86,7 @@ class Obedient:
 
     def _facts(self) -> tuple[int, str, Mapping[str, Any]]:
         facts = {
-            "skerry": __version__,
+            "skerry": VERSION,
             "cpus": self._machine.cpus,
             "memory": self._machine.memory,
             "architecture": self._machine.architecture,

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from skerry import __version__
+from skerry.core.version import VERSION
 from skerry.hub.api.auth import person, rooms
 from skerry.hub.console import words
 from skerry.hub.console.live import cursor
@@ -46,7 +46,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update({name: getattr(words, name) for name in WORDS})
-    made.globals.update(stamp=_stamp(), version=__version__, hue=hue, keys=keys, small=small, large=large)
+    made.globals.update(stamp=_stamp(), version=VERSION, hue=hue, keys=keys, small=small, large=large)
     return made
 
 

@@ -11,9 +11,9 @@ from starlette.responses import FileResponse, Response
 
 from skerry.core.errors import NotFound
 from skerry.hub.api.body import number
+from skerry.hub.api.query import newer_than, page, which
 from skerry.hub.api.results import result_json
 from skerry.hub.console.page import enter, show
-from skerry.hub.console.query import newer_than, page, which
 from skerry.hub.store.results import Which
 from skerry.hub.store.store import Page
 

@@ -15,9 +15,9 @@ from skerry.core.names import shown
 from skerry.core.rollout import ENDED, NodeState
 from skerry.hub.api.auth import person, rooms
 from skerry.hub.api.body import number
+from skerry.hub.api.query import page
 from skerry.hub.console.door import form
 from skerry.hub.console.page import enter, show
-from skerry.hub.console.query import page
 from skerry.hub.rollouts import Progress
 from skerry.wire.registry import RollOut
 

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from skerry.hub.api.auth import person
+from skerry.hub.api.query import page, which
 from skerry.hub.console.door import form
 from skerry.hub.console.page import SEEN, enter, show
-from skerry.hub.console.query import page, which
 
 LISTED = 50
 MAX_AGE = 30 * 86_400  # s; an alarm's banner ends by itself long before

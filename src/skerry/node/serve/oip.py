@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from skerry import __version__
 from skerry.core import names
 from skerry.core.errors import Invalid
 from skerry.core.tensor import DType, Tensor
+from skerry.core.version import VERSION
 from skerry.engine.arrays import to_tensor
 from skerry.node.layers import Infer
 from skerry.node.models import Ask, Models, Seen
@@ -29,7 +29,7 @@ class OpenInference:
 
     async def server(self, _: Request) -> Response:
         """Server metadata. Only extensions that are whole are listed."""
-        return JSONResponse({"name": "skerry", "version": __version__, "extensions": []})
+        return JSONResponse({"name": "skerry", "version": VERSION, "extensions": []})
 
     async def live(self, _: Request) -> Response:
         """The process answers."""
