@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import struct
+
 import pytest
 
 from skerry import __version__
@@ -16,7 +19,10 @@ PNG = grey_png(250)
 
 
 def test_server_and_health(node):
-    assert node.get("/v2") == (200, {"name": "skerry", "version": __version__, "extensions": []})
+    assert node.get("/v2") == (
+        200,
+        {"name": "skerry", "version": __version__, "extensions": ["binary_tensor_data", "classification"]},
+    )
     assert node.get("/v2/health/live") == (200, {"live": True})
     assert node.get("/v2/health/ready") == (200, {"ready": True})
 
@@ -148,3 +154,37 @@ def test_an_image_is_a_body_too(node, kind):
 def test_a_form_is_a_body_too(node):
     reply = node.client.post("/v2/models/brightness/infer", files={"file": ("a.png", PNG, "image/png")})
     assert reply.status_code == 200
+
+
+def test_binary_tensors_both_ways(node):
+    entries = [{"name": n, "datatype": "FP32", "shape": [1, 3], "parameters": {"binary_data_size": 12}} for n in "xy"]
+    head = json.dumps({"inputs": entries, "outputs": [{"name": "sum", "parameters": {"binary_data": True}},
+                                                      {"name": "difference"}]}).encode()  # fmt: skip
+    data = struct.pack("<6f", 1, 2, 3, 10, 20, 30)
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    reply = node.client.post("/v2/models/adder/infer", content=head + data, headers=headers)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "application/octet-stream"
+    length = int(reply.headers["inference-header-content-length"])
+    answer = json.loads(reply.content[:length])
+    assert answer["outputs"][0] == {
+        "name": "sum", "datatype": "FP32", "shape": [1, 3], "parameters": {"binary_data_size": 12}
+    }  # fmt: skip
+    assert answer["outputs"][1]["data"] == [-9, -18, -27]
+    assert struct.unpack("<3f", reply.content[length:]) == (11, 22, 33)
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "9999", "9" * 5000, "²".encode().decode("latin-1")])
+def test_a_header_length_that_lies_is_the_callers_error(node, length):
+    reply = node.client.post(
+        "/v2/models/adder/infer", content=b"{}", headers={"Inference-Header-Content-Length": length.encode("latin-1")}
+    )
+    assert reply.status_code == 400
+    assert "eader" in reply.json()["error"]
+
+
+def test_a_raw_request_wants_a_model_of_one_input(node):
+    reply = node.client.post(
+        "/v2/models/adder/infer", content=bytes(12), headers={"Inference-Header-Content-Length": "0"}
+    )
+    assert (reply.status_code, "one input" in reply.json()["error"]) == (400, True)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (V2) over REST, JSON form, and images on the same URL."""
+"""The Open Inference Protocol (V2) over REST, as JSON and as binary tensors, and images on the same URL."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from starlette.responses import JSONResponse, Response
 
 from skerry.core import names
 from skerry.core.errors import Invalid
+from skerry.core.names import shown
 from skerry.core.tensor import DType, Tensor
 from skerry.core.version import VERSION
 from skerry.engine.arrays import to_tensor
 from skerry.node.layers import Infer
-from skerry.node.models import Ask, Models, Seen
+from skerry.node.models import Ask, Live, Models, Seen
 from skerry.node.serve.body import IMAGES, MAX_BODY, MULTIPART, content_type, read_body, read_image
 from skerry.wire import oip
 
+EXTENSIONS = ["binary_tensor_data", "classification"]
+MAX_DIGITS = 12  # of a header's length
 PLATFORMS = {"onnx": "onnxruntime_onnx"}  # runtime -> the name that Triton's clients know
 
 
@@ -29,7 +32,7 @@ class OpenInference:
 
     async def server(self, _: Request) -> Response:
         """Server metadata. Only extensions that are whole are listed."""
-        return JSONResponse({"name": "skerry", "version": VERSION, "extensions": []})
+        return JSONResponse({"name": "skerry", "version": VERSION, "extensions": EXTENSIONS})
 
     async def live(self, _: Request) -> Response:
         """The process answers."""
@@ -72,14 +75,29 @@ class OpenInference:
                 raise Invalid(f"model {name} takes tensors, not {kind}; its inputs are at /v2/models/{name}")
             image, source = await read_image(request)
             seen = await self._infer(Ask(name, version, image, source=source[: names.MAX_NAME]))
-            return _respond(seen, (), "")
-        asked = oip.decode_request(await read_body(request), MAX_BODY)
+            return _respond(seen, oip.InferRequest(()))
+        asked = self._asked(request, await read_body(request), live)
         known = {spec.name for spec in live.worker.session.outputs}
         for output in asked.outputs:
-            if output not in known:
-                raise Invalid(f"outputs: unknown output '{output}'; model {name} gives {', '.join(sorted(known))}")
+            if output.name not in known:
+                raise Invalid(f"outputs: unknown output '{output.name}'; model {name} gives {', '.join(sorted(known))}")
+        if len({output.name for output in asked.outputs}) != len(asked.outputs):
+            raise Invalid("outputs: expected each name once")
         seen = await self._infer(Ask(name, version, tensors=asked.inputs))
-        return _respond(seen, asked.outputs, asked.id)
+        return _respond(seen, asked)
+
+    def _asked(self, request: Request, body: bytes, live: Live) -> oip.InferRequest:
+        length = request.headers.get(oip.HEADER_LENGTH)
+        if length is None:
+            return oip.decode_request(body, MAX_BODY)
+        if not length.isascii() or not length.isdecimal() or len(length) > MAX_DIGITS:
+            raise Invalid(f"{oip.HEADER_LENGTH}: expected a whole number; got {shown(length)}")
+        if int(length):
+            return oip.decode_request(body, MAX_BODY, int(length))
+        inputs = live.worker.session.inputs
+        if len(inputs) != 1:
+            raise Invalid(f"raw binary request: expected a model of one input; {live.manifest.name} has {len(inputs)}")
+        return oip.decode_raw(body, inputs[0])
 
 
 def told(troubles: Mapping[str, str]) -> str:
@@ -96,13 +114,24 @@ def image_tensors(seen: Seen) -> list[Tensor]:
     return tensors
 
 
-def _respond(seen: Seen, outputs: tuple[str, ...], request_id: str) -> Response:
-    tensors = image_tensors(seen)
-    if outputs:
-        by_name = {tensor.name: tensor for tensor in tensors}
-        tensors = [by_name[name] for name in outputs]
-    body = oip.encode_response(seen.manifest.name, seen.manifest.version, request_id, tensors)
-    return Response(body, media_type="application/json")
+def _respond(seen: Seen, asked: oip.InferRequest) -> Response:
+    tensors = {tensor.name: tensor for tensor in image_tensors(seen)}
+    wanted = asked.outputs or tuple(oip.Asked(name, asked.binary) for name in tensors)
+    outputs = [_output(tensors[one.name], one, seen) for one in wanted]
+    binary = {one.name for one in wanted if one.binary}
+    manifest = seen.manifest
+    body, length = oip.encode_response(manifest.name, manifest.version, asked.id, outputs, binary)
+    if length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, headers={oip.HEADER_LENGTH: str(length)}, media_type="application/octet-stream")
+
+
+def _output(tensor: Tensor, asked: oip.Asked, seen: Seen) -> Tensor:
+    if not asked.classes:
+        return tensor
+    if tensor.dtype in (DType.BYTES, DType.BOOL):
+        raise Invalid(f"output '{tensor.name}': classification wants numbers; got {tensor.dtype.value}")
+    return oip.classify(tensor, asked.classes, seen.manifest.labels)
 
 
 def _version(request: Request) -> int | None:
