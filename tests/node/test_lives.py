@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from skerry.core.errors import Invalid, LoadFailed
+from skerry.core.errors import Conflict, Invalid, LoadFailed
 from skerry.core.trust import Trust
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
@@ -104,12 +104,15 @@ def test_obedient_it_serves_what_the_hub_desires_and_keeps_results(models, tmp_p
 
 def test_obedient_it_makes_a_secret_of_its_own_once(models, tmp_path):
     settings = NodeSettings(hub="http://127.0.0.1:1", name="boat", state=tmp_path / "state")
-    obedient(models, settings, KEY.public)._journal.close()
+    first = obedient(models, settings, KEY.public)
+    with pytest.raises(Conflict, match="another process uses this folder"):
+        obedient(models, settings, KEY.public)
+    first.stop()
     secret = (tmp_path / "state" / "secret").read_bytes()
     assert len(secret) >= 40
     assert stat.S_IMODE((tmp_path / "state" / "secret").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-    obedient(models, settings, KEY.public)._journal.close()
+    obedient(models, settings, KEY.public).stop()
     assert (tmp_path / "state" / "secret").read_bytes() == secret
 
 

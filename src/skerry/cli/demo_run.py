@@ -102,7 +102,7 @@ class Demo:
         lines += ["[[node.rules]]", *(f"{k} = {json.dumps(v)}" for k, v in rule.items())]
         config = self.state / "node.toml"
         self.disk.write(config, ("\n".join(lines) + "\n").encode())
-        join = {"SKERRY_NODE_JOIN_TOKEN": self.operator.join_token()}
+        join = {"SKERRY_NODE_JOIN_TOKEN": self.operator.join_token(uses=1)}
         self.node_url = self._child("node", ["node", "--config", str(config)], join)["http"]
         self._until(f"node {NODE} to enrol", self._enrolled)
         self.say("node", f"node {NODE} at {self.node_url}, enrolled", http=self.node_url)
@@ -218,8 +218,12 @@ class Demo:
         return None if self.receiver.alarms.empty() else self.receiver.alarms.get_nowait()
 
     def _results(self) -> list[str]:
-        found = self.operator.ask(RESULTS, query=f"?node={NODE}&limit={PAGE}")["results"]
-        return [f"{row['epoch']}/{row['seq']}" for row in found]
+        found: list[str] = []
+        after = 0
+        while rows := self.operator.ask(RESULTS, query=f"?node={NODE}&limit={PAGE}&after={after}")["results"]:
+            found += [f"{row['epoch']}/{row['seq']}" for row in rows]
+            after = rows[-1]["id"]
+        return found
 
     def _alarms(self) -> set[tuple[str, ...]]:
         found = self.operator.ask(ALARMS, query=f"?node={NODE}&limit={PAGE}")["alarms"]

@@ -99,7 +99,7 @@ def rollout(
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Move a node or a group to a version, and say how it ended. Exit status 1 if it failed.
+    """Move a node or a group to a version, and say how it ended. Exit status 1 if it is not done in time.
 
     Example:  skerry rollout parts 2 --group line-3
     """
@@ -121,7 +121,7 @@ def rollout(
             emit(found)
         else:
             _print_rollout(found)
-        if found["state"] == "failed":
+        if wait and found["state"] != "done":
             raise typer.Exit(1)
 
 
@@ -140,9 +140,9 @@ def nodes(hub: Hub = DEFAULT_HUB, token: Token = "", json: Json = False) -> None
             return
         for node in found["nodes"]:
             served = [f"{r['model']} {r['version']}" for r in node["reports"] if r["state"] == "serving"]
-            mark = "[green]●[/] online " if node["online"] else "[red]○[/] offline"
-            out.print(f"{mark}  {node['name']}  group {node['group']}  serves {', '.join(served) or 'nothing'}"
-                      f"  backlog {node['backlog']}  {node['url']}")  # fmt: skip
+            out.print("[green]●[/] online " if node["online"] else "[red]○[/] offline", end="")
+            out.print(f"  {node['name']}  group {node['group']}  serves {', '.join(served) or 'nothing'}"
+                      f"  backlog {node['backlog']}  {node['url']}", markup=False)  # fmt: skip
         if not found["nodes"]:
             out.print("no node yet; make a token with 'skerry join-token' and start one with 'skerry node'")
 

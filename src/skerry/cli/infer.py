@@ -29,8 +29,8 @@ def infer(
             if json:
                 emit({"image": str(image), **answer.json()})
                 continue
-            out.print(f"[bold]{image}[/]  {answer.width}x{answer.height}  {answer.millis.get('total', 0.0):.1f} ms"
-                      f"  {answer.model} version {answer.version} on {answer.node}")  # fmt: skip
+            out.print(f"{image}  {answer.width}x{answer.height}  {answer.millis.get('total', 0.0):.1f} ms"
+                      f"  {answer.model} version {answer.version} on {answer.node}", markup=False)  # fmt: skip
             for found in answer.findings:
                 where = "" if found.box is None else "  at " + " ".join(f"{side:.0f}" for side in found.box)
                 out.print(f"  {found.score:5.3f}  {found.label}{where}", markup=False)

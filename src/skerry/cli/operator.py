@@ -51,7 +51,7 @@ class Operator:
 
     def join_token(self, hours: float | None = None, uses: int | None = None) -> str:
         """Return a new join token for nodes, good for so long and so many of them."""
-        limits = {"seconds": hours * 3600 if hours else None, "uses": uses}
+        limits = {"seconds": hours * 3600 if hours is not None else None, "uses": uses}
         return str(self.ask(JOIN_TOKEN, {k: v for k, v in limits.items() if v is not None})["token"])
 
     def ask(self, route: Route, value: object = None, *, query: str = "", **parts: object) -> dict[str, Any]:

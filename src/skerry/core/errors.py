@@ -50,6 +50,11 @@ class BusyError(SkerryError):
         self.after = after
 
 
+def wish(error: SkerryError) -> float:
+    """Return the seconds that the peer asked to wait, 0 if it asked for nothing."""
+    return error.after if isinstance(error, BusyError) else 0.0
+
+
 class QueueFull(BusyError):
     """More work is waiting than may wait."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from skerry.core import names
 from skerry.core.errors import Invalid
@@ -29,7 +29,7 @@ class Rule:
     window: int
     labels: tuple[str, ...] = ()
     min_score: float = 0.0
-    webhook: str | None = None  # URL that gets the alarm as JSON by POST
+    webhook: str | None = field(default=None, repr=False)  # URL that gets the alarm; may hold a token
 
     @staticmethod
     def read(value: object) -> Rule:

@@ -49,7 +49,10 @@ def open_bundle(path: Path) -> Bundle:
 def verify(bundle: Bundle, trust: Trust | None = None) -> None:
     """Raise WrongDigest unless every file is the one named; with `trust`, also BadSignature unless it is signed."""
     if trust is not None:
-        trust.manifest((bundle.path / MANIFEST).read_bytes(), bundle.signatures())
+        signed = trust.manifest((bundle.path / MANIFEST).read_bytes(), bundle.signatures())
+        if signed != bundle.manifest:
+            raise WrongDigest(f"bundle {bundle.path}: its manifest changed while it was looked at")
+        _only_listed(bundle)
     for name, entry in bundle.manifest.files.items():
         place = bundle.path / name
         if not place.is_file():
@@ -58,6 +61,15 @@ def verify(bundle: Bundle, trust: Trust | None = None) -> None:
         if found != (entry.size, entry.sha256):
             raise WrongDigest(f"bundle {bundle.path}, file {name}: expected {entry.size} bytes {entry.sha256}; "
                               f"got {found[0]} bytes {found[1]}")  # fmt: skip
+
+
+def _only_listed(bundle: Bundle) -> None:
+    """Raise WrongDigest for a file that nobody signed: a model may read what lies beside it (ONNX external data)."""
+    listed = {MANIFEST, SIGNATURE, *bundle.manifest.files}
+    for place in bundle.path.rglob("*"):
+        name = place.relative_to(bundle.path).as_posix()
+        if place.is_symlink() or (not place.is_dir() and name not in listed):
+            raise WrongDigest(f"bundle {bundle.path}: {name} is not in the signed manifest")
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], disk: Disk) -> Bundle:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skerry.core.errors import Invalid
+from skerry.core.errors import Invalid, LoadFailed, TooLarge
 from skerry.core.manifest import FileEntry, GoldenEntry, Manifest, Runtime, StepEntry, digest_of
 from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Spec, Tensor
@@ -55,6 +55,8 @@ class Wishes:
 
 def make_bundle(model: Path, wishes: Wishes, out: Path, disk: Disk) -> Bundle:
     """Write a bundle of an ONNX file; raise LoadFailed, RunFailed, Invalid or Conflict if there can be none."""
+    if model.stat().st_size > MAX_MODEL:
+        raise TooLarge(f"{model}: expected at most {MAX_MODEL} bytes")
     data = model.read_bytes()
     runner = OnnxRunner(model, Threads())
     try:
@@ -77,9 +79,15 @@ def make_bundle(model: Path, wishes: Wishes, out: Path, disk: Disk) -> Bundle:
             for name in sorted(files)
             if name.startswith("goldens/") and not name.endswith(".answer.json")
         )
-        return write_bundle(out, replace(manifest, goldens=entries), files, disk)
+        bundle = write_bundle(out, replace(manifest, goldens=entries), files, disk)
     finally:
         runner.close()
+    try:  # as a node will: what lies beside the model here (external data) does not lie in the bundle
+        OnnxRunner(bundle.model_file, Threads()).close()
+    except LoadFailed as error:
+        disk.remove(out)
+        raise LoadFailed(f"{error}; a model must be one file: save it without external data") from None
+    return bundle
 
 
 def guess_pre(inputs: Sequence[Spec], wishes: Wishes) -> tuple[StepEntry, ...]:

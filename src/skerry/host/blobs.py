@@ -14,6 +14,8 @@ from skerry.core.errors import NotFound, TooLarge, WrongDigest
 from skerry.core.names import Digest
 from skerry.host.files import Disk, chunks, digest_file
 
+INCOMING = "incoming"  # the folder of blobs on their way in
+
 
 class Incoming:
     """A blob on its way in: `write` as bytes come, then `keep`; `drop` in any case at the end."""
@@ -24,7 +26,7 @@ class Incoming:
         self._limit = limit
         self._sha = hashlib.sha256()
         self._size = 0
-        self._path = blobs.root / "incoming" / secrets.token_hex(16)
+        self._path = blobs.root / INCOMING / secrets.token_hex(16)
         blobs.disk.folder(self._path.parent)
         self._file = blobs.disk.append(self._path)
 

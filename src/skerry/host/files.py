@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from skerry.core.errors import TooLarge
+from skerry.core.errors import Conflict, TooLarge
 from skerry.core.names import Digest
 
 CHUNK = 1 << 20  # bytes read at a time; larger chunks hash no faster here
@@ -73,6 +74,18 @@ class Disk:
             one.mkdir(mode=mode, exist_ok=True)
             _sync_folder(one.parent)
 
+    def settle(self, folder: Path) -> None:
+        """Return once the names of all files below a folder would survive a power cut."""
+        self.before("settle", folder)
+        for one in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+            _sync_folder(one)
+
+    def sweep(self, folder: Path) -> None:
+        """Delete what writes and removals that were cut off have left in a folder."""
+        if folder.is_dir():
+            for left in (*folder.glob(".*.new"), *folder.glob(".*.gone")):
+                self.remove(left)
+
     def free(self, path: Path) -> int:
         """Return the bytes that may still be written where `path` is."""
         return shutil.disk_usage(path).free
@@ -81,7 +94,9 @@ class Disk:
         """Delete a file or a folder with all that is in it; no error if it is not there."""
         self.before("remove", path)
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            gone = path.with_name(f".{path.name}.{secrets.token_hex(4)}.gone")
+            path.rename(gone)  # so that half of it is never taken for the whole
+            shutil.rmtree(gone, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
@@ -103,6 +118,17 @@ class FaultyDisk(Disk):
             os.kill(os.getpid(), signal.SIGKILL)
         if act != "remove":  # a full disk can still delete
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Return an open file that this process alone holds until it closes it or ends; raise Conflict if another does."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise Conflict(f"{path.parent}: another process uses this folder; stop it, or choose another one") from None
+    return file
 
 
 def read(path: Path, limit: int) -> bytes | None:

@@ -24,10 +24,11 @@ class Machine:
 
 def look() -> Machine:
     """Return what this process may use of this machine."""
+    mine = CGROUP / _text(Path("/proc/self/cgroup")).rpartition("0::/")[2].partition("\n")[0]  # version 2's line
     affinity = len(os.sched_getaffinity(0))
     return Machine(
-        cpus=max(1, min(affinity, quota(CGROUP) or affinity)),
-        memory=memory(CGROUP),
+        cpus=max(1, min(affinity, quota(CGROUP) or affinity, quota(mine) or affinity)),
+        memory=min(memory(CGROUP), memory(mine)),
         architecture=platform.machine(),
         system=f"{platform.system()} {platform.release()}",
         host=platform.node(),

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from skerry.host.blobs import Blobs
+from skerry.host.blobs import INCOMING, Blobs
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
 from skerry.host.keys import read_trust
@@ -47,6 +47,7 @@ def build(
     """Open or make the hub that lies in `settings.state`; `pages` are the console's routes."""
     clock, disk = clock or Clock(), disk or Disk()
     disk.folder(settings.state, mode=0o700)  # results and hashes are nobody else's business
+    disk.remove(settings.state / "blobs" / INCOMING)  # what a hub that was killed had begun to take
     store, blobs = Store(sqlite(settings.state / "hub.db")), Blobs(settings.state / "blobs", disk)
     rooms = Rooms(
         settings=settings,

@@ -25,6 +25,7 @@ class What(Enum):
     NODE_ENROLLED = "node enrolled"
     NODE_MOVED = "node moved"  # to another group
     PUBLISHED = "version published"
+    SIGNED = "version signed"  # again: its signatures are others now
     PUBLISH_REFUSED = "version refused"  # its signature or its bytes are not to be believed
     BLOB_REFUSED = "blob refused"  # its bytes are not the ones that were named
     ROLLOUT_STARTED = "rollout started"

@@ -95,4 +95,4 @@ class Fleet:
 
     def _view(self, node: NodeRow, desired: tuple[Wanted, ...]) -> NodeView:
         silent = self._clock.now() - (node.last_seen or 0.0)
-        return NodeView(node, desired, online=silent <= MISSED * self._interval)
+        return NodeView(node, desired, online=0 <= silent <= MISSED * self._interval)

@@ -5,16 +5,18 @@ Publishing comes last: the files are here as blobs first, so what can be resolve
 
 from __future__ import annotations
 
+import json
+
 from skerry.core.errors import BadSignature, Conflict, Invalid, NotFound, TrustError
 from skerry.core.manifest import Manifest, read_manifest
 from skerry.core.names import Digest, ModelName
-from skerry.core.trust import Trust, read_signatures
+from skerry.core.trust import Trust, read_signatures, write_signatures
 from skerry.host.blobs import Blobs, Incoming
 from skerry.host.clock import Clock
 from skerry.hub.events import What, note
 from skerry.hub.store import models as rows
 from skerry.hub.store.models import Signed, VersionRow
-from skerry.hub.store.store import Store
+from skerry.hub.store.store import Store, Tx
 from skerry.wire.registry import Publish
 
 SHOWN_MISSING = 5  # files that an error names
@@ -59,6 +61,7 @@ class Registry:
             if known is not None and known.digest != row.digest:
                 raise Conflict(f"model {model} version {row.version} is {known.digest}; a version is never changed")
             if known is not None:
+                self._add_signatures(tx, known, message.signature, who)
                 return known
             rows.add(tx, row, Signed(message.manifest, message.signature))
             note(tx, now, who, What.PUBLISHED, f"model:{model}/{row.version}", digest=row.digest, size=row.size)
@@ -87,6 +90,17 @@ class Registry:
         if found is None:
             raise NotFound(f"bundle {digest}: not published here")
         return found
+
+    def _add_signatures(self, tx: Tx, known: VersionRow, signature: str, who: str) -> None:
+        """Keep new signatures of a version that is here: a key was changed, or the first one was the wrong one."""
+        before = rows.signed(tx, known.digest)
+        assert before is not None
+        had, given = read_signatures(before.signature.encode()), read_signatures(signature.encode())
+        if given.items() <= had.items():
+            return
+        both = json.dumps(write_signatures({**had, **given}), indent=2, sort_keys=True) + "\n"
+        rows.set_signature(tx, known.digest, both)
+        note(tx, self._clock.now(), who, What.SIGNED, f"model:{known.model}/{known.version}", keys=sorted(given))
 
     def _refused(self, who: str, what: What, on: str, error: TrustError) -> None:
         with self._store.write() as tx:

@@ -31,6 +31,7 @@ from skerry.core.fields import Fields, parse
 from skerry.host.clock import Clock
 
 CONNECT_SECONDS = 5.0  # a handshake over a satellite link takes about 2 s
+PIECE = 16 << 10  # bytes sent at a time; within CONNECT_SECONDS each, so a link of 4 kB/s will do
 CHUNK = 256 << 10  # bytes read at a time while downloading
 MAX_ERROR = 64 << 10  # bytes of an error's body that are read
 
@@ -76,14 +77,19 @@ class Fetcher:
         timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
         try:
             with self._pool.request(
-                method, url, body=body or None, headers=dict(headers or {}), timeout=timeout, preload_content=False
+                method,
+                url,
+                body=_pieces(body) if body else None,
+                headers={**(headers or {}), **({"Content-Length": str(len(body))} if body else {})},
+                timeout=timeout,
+                preload_content=False,
             ) as answer:
-                data = b""
+                data = bytearray()
                 while len(data) <= limit and (chunk := answer.read1(CHUNK)):
                     data += chunk
                     if self._clock.monotonic() > deadline:
                         raise TimeoutError(f"the answer took longer than {seconds:g} s")
-                found = Reply(answer.status, data, _lower(answer.headers))
+                found = Reply(answer.status, bytes(data), _lower(answer.headers))
                 if len(data) <= limit:
                     answer.drain_conn()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -191,6 +197,12 @@ def post_json(fetcher: Fetcher, url: str, value: object, *, token: str, limit: i
 def bearer(token: str) -> dict[str, str]:
     """Return the header that carries a token; none for no token."""
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """Yield a body in pieces: the socket's timeout bounds the sending of each, not of the whole."""
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

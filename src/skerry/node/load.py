@@ -6,6 +6,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
+from skerry.core.errors import BadSignature
 from skerry.core.trust import Trust
 from skerry.engine.bundle import Bundle, verify
 from skerry.engine.golden import check_goldens
@@ -29,7 +30,12 @@ class Loader:
     waiting: int
 
     def load_bare(self, found: Found) -> Worker:
-        """Return a worker of a model file without a bundle; raise LoadFailed if it does not run here."""
+        """Return a worker of a model file without a bundle; raise LoadFailed if it does not run here,
+
+        BadSignature on a node that was told whom to trust.
+        """
+        if self.trust is not None:
+            raise BadSignature(f"{found.path}: a bare file; this node serves signed bundles only")
         threads = plan_threads(self.machine, self.threads)
         return Worker(open_bare(found.path, found.name, found.version, threads, self.clock), self.waiting)
 

@@ -42,7 +42,8 @@ class Loop:
         """End after the tick that is under way, waiting at most `seconds` for it."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopping:

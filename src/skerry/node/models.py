@@ -73,9 +73,9 @@ class Models:
             self._expected[name] = reason
 
     def expect_only(self, names: Collection[str]) -> None:
-        """Forget every expectation but these: what nobody wants any more must not keep the node from being ready."""
+        """Expect these models and no others: what nobody wants any more must not keep the node from being ready."""
         with self._lock:
-            self._expected = {name: why for name, why in self._expected.items() if name in names}
+            self._expected = {name: self._expected.get(name, "") for name in names}
 
     def swap(self, worker: Worker) -> None:
         """Put a worker into service; the old one of that name answers what it has taken and is freed."""

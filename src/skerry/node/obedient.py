@@ -10,7 +10,7 @@ from skerry.core.errors import Invalid, SkerryError
 from skerry.core.version import VERSION
 from skerry.engine.session import RUNNERS
 from skerry.host import keys
-from skerry.host.files import PRIVATE, Disk, read
+from skerry.host.files import PRIVATE, Disk, lock, read
 from skerry.host.machine import Machine
 from skerry.link.http import Fetcher
 from skerry.node.actions.webhook import Webhooks
@@ -46,6 +46,7 @@ class Obedient:
         self._machine = loader.machine
         name = node_name(settings, loader.machine)
         disk.folder(settings.state, 0o700)
+        self._lock = lock(settings.state / "lock")
         enrol = Enrol(name, names.group_name(settings.group), settings.join_token, self._secret())
         fetcher = Fetcher()
         hub = Hub(fetcher, settings.hub, enrol)
@@ -74,6 +75,7 @@ class Obedient:
         for loop in (self._agent, self._uplink, self._webhooks):
             loop.stop(STOP_SECONDS)
         self._journal.close()
+        self._lock.close()
 
     def _secret(self) -> str:
         """Return this node's own token, made once and kept before the hub ever hears of it."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from skerry.core.errors import Invalid
 from skerry.core.rules import Rule
+from skerry.host.process import split_address
 
 DEFAULT_HTTP = "127.0.0.1:8441"
 
@@ -26,3 +28,12 @@ class NodeSettings:
     state: Path = Path("skerry-node")  # folder of bundles, slots, journal and secret
     journal_bytes: int = 1 << 30  # bytes of results kept while the hub is away; days of one board a second
     rules: tuple[Rule, ...] = ()  # what the node does by itself
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, naming the setting."""
+        split_address(self.http)
+        for name, least in (("threads", 0), ("waiting", 1), ("journal_bytes", 1 << 20)):
+            if getattr(self, name) < least:
+                raise Invalid(f"node.{name}: expected {least} or more; got {getattr(self, name)}")
+        if len({rule.name for rule in self.rules}) != len(self.rules):
+            raise Invalid("node.rules: expected each name once")

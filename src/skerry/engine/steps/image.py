@@ -20,10 +20,18 @@ from skerry.core.names import shown
 from skerry.engine.arrays import Array
 from skerry.engine.steps.step import Trace
 
-MAX_PIXELS = 40_000_000  # a 7,900 x 5,000 camera; decoded as RGB it takes 120 MB, on a box with 1 GB
+MAX_PIXELS = 25_000_000  # a 5,000 x 5,000 camera; an RGBA PNG took 13 bytes a pixel at its peak, so 330 MB
 MAX_SIDE = 1 << 14  # pixels of a model's input side; real ones end near 2,000
 FORMATS = ("JPEG", "PNG")
-DAMAGED = (OSError, SyntaxError, ValueError, IndexError, KeyError, struct.error)  # what Pillow raises on broken files
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+)  # what Pillow raises on broken files
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,

@@ -60,10 +60,10 @@ def signature(request: Request) -> Response:
 
 
 async def put_blob(request: Request) -> JSONResponse:
-    """Take a blob's bytes; return {digest, size}. One that is here already is not read again."""
+    """Take a blob's bytes; return {digest, size}. One that is here and sound is not read again."""
     who = await run_in_threadpool(person, request)
     digest, blobs, limit = _digest(request), rooms(request).blobs, rooms(request).settings.max_blob
-    if await run_in_threadpool(blobs.has, digest):
+    if await run_in_threadpool(blobs.sound, digest):
         return JSONResponse({"digest": digest, "size": await run_in_threadpool(blobs.size, digest)})
     incoming = await run_in_threadpool(blobs.receive, digest, limit)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 
 from skerry.core.names import Digest, ModelName
 from skerry.hub.store.schema import versions
@@ -55,6 +55,11 @@ def signed(tx: Tx, digest: Digest) -> Signed | None:
     """Return the manifest and the signatures of a bundle."""
     row = tx.execute(select(_AT.manifest, _AT.signature).where(_AT.digest == digest)).one_or_none()
     return None if row is None else Signed(row.manifest, row.signature)
+
+
+def set_signature(tx: Tx, digest: Digest, signature: str) -> None:
+    """Replace the signatures of a bundle."""
+    tx.execute(update(versions).where(_AT.digest == digest).values(signature=signature))
 
 
 def _rows(tx: Tx, where: ColumnElement[bool] | None) -> tuple[VersionRow, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from skerry.core.errors import RequestError, SkerryError
 from skerry.core.retry import Backoff
@@ -54,9 +55,9 @@ class Webhooks:
             try:
                 check(self._post(call), call.url)
             except RequestError as error:
-                log.error("webhook: alarm %d dropped: %s", call.seq, error)
+                log.error("webhook: alarm %d dropped: %s", call.seq, _hidden(error, call.url))
             except SkerryError as error:
-                log.warning("webhook: %s; it will be called again", error)
+                log.warning("webhook: %s; it will be called again", _hidden(error, call.url))
                 self._put_off(call.url)
                 continue
             self._away.pop(call.url, None)
@@ -82,3 +83,8 @@ class Webhooks:
             limit=MAX_REPLY,
             seconds=SECONDS,
         )
+
+
+def _hidden(error: SkerryError, url: str) -> str:
+    """Return an error's text with the receiver's host in place of its URL, which may hold a token."""
+    return str(error).replace(url, urlsplit(url).hostname or "the receiver")

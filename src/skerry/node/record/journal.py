@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skerry.core.errors import Invalid
 from skerry.core.rules import Memory
 from skerry.wire.results import Batch, Entry, read_body
 
@@ -69,6 +70,7 @@ class Journal:
         there = self._base.execute("SELECT max(seq) FROM (SELECT seq FROM entry UNION SELECT seq FROM aside)")
         self._last: int = max(there.fetchone()[0] or 0, int(acked[0]) if acked else 0)
         self._held: list[Call] = []
+        self._called: set[int] = set()
         self._holds = 0
         self.epoch = secrets.token_hex(8)
         self._first = self.next_seq  # of this epoch
@@ -124,7 +126,7 @@ class Journal:
     def read(self, most: int = BATCH_ENTRIES) -> Batch:
         """Return the oldest entries that are not acknowledged, as many as one upload should carry, at most `most`."""
         entries: list[Entry] = []
-        size = 0
+        size = spoilt = 0
         with self._lock:
             epoch, end = self._oldest_epoch()
             rows = self._base.execute(
@@ -134,8 +136,16 @@ class Journal:
                 size += len(picture) + len(body)
                 if entries and size > BATCH_BYTES:
                     break
-                entries.append(Entry(seq, at, read_body(kind, json.loads(body)), picture))
+                try:
+                    entries.append(Entry(seq, at, read_body(kind, json.loads(body)), picture))
+                except (Invalid, ValueError) as error:
+                    spoilt = seq
+                    log.error("journal: entry %d cannot be read and is set aside: %s", seq, error)
+                    break
             rows.close()
+        if spoilt and not entries:
+            self.set_aside(spoilt)
+            return self.read(most)
         return Batch(epoch, tuple(entries))
 
     def _oldest_epoch(self) -> tuple[str, int]:
@@ -158,6 +168,11 @@ class Journal:
                 "DELETE FROM epoch WHERE first < (SELECT max(first) FROM epoch WHERE first <= ?)", (high,)
             )
             self._base.execute("INSERT OR REPLACE INTO fact VALUES ('acked', ?)", (str(high),))
+
+    def strip(self, seq: int) -> None:
+        """Let one entry's picture go."""
+        with self._lock, self._base:
+            self._base.execute("UPDATE entry SET picture = x'' WHERE seq = ?", (seq,))
 
     def set_aside(self, seq: int) -> None:
         """Take one entry out of the way of those behind it: the hub refuses it. It stays in the file."""
@@ -188,7 +203,7 @@ class Journal:
                 "FROM call) WHERE place <= ? ORDER BY seq",
                 (CALLS,),
             )
-            return [*(Call(*row) for row in rows), *self._held]
+            return [*(Call(*row) for row in rows if row[0] not in self._called), *self._held]
 
     def hold(self, calls: Sequence[Call]) -> None:
         """Remember webhooks in memory alone: an alarm must be raised even when the disk takes nothing more."""
@@ -201,8 +216,10 @@ class Journal:
         """Forget a webhook that was called."""
         with self._lock:
             self._held = [call for call in self._held if call.seq != seq]
+            self._called.add(seq)  # first: on a full disk it must not be called again and again
         with self._lock, self._base:
             self._base.execute("DELETE FROM call WHERE seq = ?", (seq,))
+            self._called.discard(seq)
 
     def close(self) -> None:
         """Close the file."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from skerry.core.errors import QueueFull
 from skerry.core.rules import Memory, Rule, feed
 from skerry.host.clock import Clock
 from skerry.node.metrics import Metrics
@@ -23,7 +24,10 @@ from skerry.wire.results import Alarm, Entry, Result
 log = logging.getLogger(__name__)
 
 MAX_GATHER = 256  # results in one commit
-MAX_HANDED = 4096  # results waiting to be committed; beyond it requests wait, which is the right brake
+MAX_GATHER_BYTES = 32 << 20  # of their pictures; a commit of more would hold up the first for too long
+MAX_HANDED = 4096  # results waiting to be committed
+MAX_WAITING = 128 << 20  # bytes of their pictures; a disk that stalls must not fill the memory
+MAX_TEXT = 1000  # characters of an alarm's text
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Recorder:
         self._clock = clock
         self._metrics = metrics
         self._node = node
+        self._identities = {rule.name: rule.identity for rule in rules}
         self._memories = journal.memories()
+        self._lock = threading.Lock()
+        self._waiting = 0  # bytes of pictures handed over and not yet committed
         self._queue: queue.Queue[_Handed | None] = queue.Queue(MAX_HANDED)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
 
@@ -54,30 +61,55 @@ class Recorder:
 
     def stop(self) -> None:
         """Commit what was handed over, then end."""
-        self._queue.put(None)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
 
     def record(self, result: Result, picture: bytes) -> Future[str]:
-        """Hand over a result; the future gives its "epoch/seq" once it is on disk, or "" if the disk refused it."""
+        """Hand over a result; the future gives its "epoch/seq" once it is on disk, or "" if the disk refused it.
+
+        Raises QueueFull if more waits for the disk than may wait.
+        """
         future: Future[str] = Future()
-        self._queue.put(_Handed(result, picture, future))
+        with self._lock:
+            if self._waiting + len(picture) > MAX_WAITING:
+                raise QueueFull(f"journal: {self._waiting} bytes of results wait for the disk; try later")
+            self._waiting += len(picture)
+        try:
+            self._queue.put_nowait(_Handed(result, picture, future))
+        except queue.Full:
+            self._done(len(picture))
+            raise QueueFull(f"journal: {MAX_HANDED} results wait for the disk; try later") from None
         return future
+
+    def _done(self, size: int) -> None:
+        with self._lock:
+            self._waiting -= size
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
-            gathered = [first]
-            while len(gathered) < MAX_GATHER and not self._queue.empty():
+            gathered, size = [first], len(first.picture)
+            while len(gathered) < MAX_GATHER and size < MAX_GATHER_BYTES and not self._queue.empty():
                 one = self._queue.get_nowait()
                 if one is None:
                     self._queue.put(None)
                     break
                 gathered.append(one)
-            self._commit(gathered)
+                size += len(one.picture)
+            try:
+                self._commit([one for one in gathered if one.future.set_running_or_notify_cancel()])
+            except Exception as error:  # boundary: a fault of ours must not leave every later request waiting
+                log.exception("journal: a fault of Skerry's own; %d results are not recorded", len(gathered))
+                for one in gathered:
+                    if not one.future.done():
+                        one.future.set_exception(error)
+            self._done(size)
 
     def _commit(self, gathered: Sequence[_Handed]) -> None:
         entries: list[Entry] = []
         calls: list[Call] = []
         memories, places = dict(self._memories), []
+        changed: dict[str, Memory] = {}
         now = self._clock.now()
         for one in gathered:
             seq = self._journal.next_seq + len(entries)
@@ -86,8 +118,9 @@ class Recorder:
             for rule in self._rules:
                 if rule.model != one.result.model:
                     continue
-                before = memories.get(rule.identity, Memory())
-                memories[rule.identity], fired = feed(rule, before, one.result.findings)
+                identity = self._identities[rule.name]
+                memory, fired = feed(rule, memories.get(identity, Memory()), one.result.findings)
+                memories[identity] = changed[identity] = memory
                 if fired:
                     alarm = Alarm(rule.name, rule.model, seq, _text(rule))
                     place = self._journal.next_seq + len(entries)
@@ -95,7 +128,7 @@ class Recorder:
                     if rule.webhook:
                         calls.append(Call(place, rule.webhook, self._message(alarm, place, now, one.result)))
         try:
-            self._journal.write(entries, calls, memories)
+            self._journal.write(entries, calls, changed)
         except OSError as error:
             log.error("journal: %d results could not be written: %s", len(gathered), error)
             self._metrics.unrecorded.inc(len(gathered))
@@ -126,4 +159,4 @@ class Recorder:
 
 def _text(rule: Rule) -> str:
     what = " or ".join(rule.labels) if rule.labels else "findings"
-    return f"{rule.count} of the last {rule.window} results of {rule.model} with {what}"
+    return f"{rule.count} of the last {rule.window} results of {rule.model} with {what}"[:MAX_TEXT]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 
-from skerry.core.errors import Invalid, SkerryError, TooLarge
+from skerry.core.errors import Invalid, SkerryError, TooLarge, wish
 from skerry.core.retry import Backoff
 from skerry.node.hub import Hub
 from skerry.node.record.journal import Journal
@@ -48,17 +48,21 @@ class Uplink:
             self._failures += 1
             if self._failures == 1:  # once, not at every try: the hub may be away for days
                 log.warning("uplink: %s; results stay in the journal until the hub takes them", error)
-            return self._backoff.delay(self._failures, random.random())  # noqa: S311 (jitter)
+            return self._backoff.delay(self._failures, random.random(), wish(error))  # noqa: S311 (jitter)
         if self._failures:
             log.warning("uplink: the hub takes results again after %d tries", self._failures)
         self._failures = 0
-        self._journal.acknowledge(ack.high)
+        # Never beyond what was sent: after a restore the hub's mark may cover numbers of other entries here.
+        self._journal.acknowledge(min(ack.high, batch.entries[-1].seq))
         return 0.0
 
     def _refused(self, batch: Batch, error: SkerryError) -> float:
         """The hub will never take this batch: find the entry that is at fault, and let the others pass it."""
-        if len(batch.entries) == 1:
+        if len(batch.entries) == 1 and isinstance(error, TooLarge) and batch.entries[0].picture:
+            log.error("uplink: entry %d goes without its picture: %s", batch.entries[0].seq, error)
+            self._journal.strip(batch.entries[0].seq)
+        elif len(batch.entries) == 1:
             log.error("uplink: the hub refuses entry %d, which is set aside: %s", batch.entries[0].seq, error)
             self._journal.set_aside(batch.entries[0].seq)
-        self._one_by_one = len(batch.entries) > 1
+        self._one_by_one = len(batch.entries) > 1 or isinstance(error, TooLarge)
         return 0.0

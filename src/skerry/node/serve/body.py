@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import Message
@@ -9,6 +11,7 @@ from starlette.types import Message
 from skerry.core.errors import Invalid, TooLarge
 
 MAX_BODY = 64 << 20  # bytes, as Triton's default; a 2,000 x 2,000 x 3 float tensor is 48 MB
+SILENCE_SECONDS = 30.0  # after which a client that stopped in the middle of its body is given up
 MULTIPART = "multipart/form-data"
 IMAGES = ("image/jpeg", "image/png")
 
@@ -42,7 +45,10 @@ def _limited(request: Request) -> Request:
 
     async def receive() -> Message:
         nonlocal size
-        message = await request.receive()
+        try:
+            message = await asyncio.wait_for(request.receive(), SILENCE_SECONDS)
+        except TimeoutError:
+            raise Invalid(f"body: nothing came for {SILENCE_SECONDS:.0f} s; it is incomplete") from None
         size += len(message.get("body", b""))
         if size > MAX_BODY:
             raise TooLarge(f"body: expected at most {MAX_BODY} bytes")

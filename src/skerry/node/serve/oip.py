@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -76,7 +77,7 @@ class OpenInference:
             image, source = await read_image(request)
             seen = await self._infer(Ask(name, version, image, source=source[: names.MAX_NAME]))
             return _respond(seen, oip.InferRequest(()))
-        asked = self._asked(request, await read_body(request), live)
+        asked = await run_in_threadpool(self._asked, request, await read_body(request), live)
         known = {spec.name for spec in live.worker.session.outputs}
         for output in asked.outputs:
             if output.name not in known:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from skerry.core.errors import Invalid, ModelError, NotAllowed, SkerryError, TrustError
+from skerry.core.errors import Invalid, ModelError, NotAllowed, SkerryError, TrustError, wish
 from skerry.core.names import NodeName
 from skerry.core.plan import PlanStep, plan
 from skerry.core.retry import Backoff, jittered
@@ -53,20 +53,18 @@ class Agent:
         self._hub_is_back = hub_is_back
         self._backoff = Backoff()
         self._failures = 0
-        self._started = False
         self._enrolled = False
         self._trouble = ""
 
     def tick(self) -> float:
         """Do one round; return the seconds until the next."""
-        if not self._started:
-            self._installer.start()  # before the hub is asked: what was committed serves without it
-            self._started = True
+        self._installer.start()  # before the hub is asked: what was committed serves without it
         try:
             if not self._enrolled:
                 self._hub.join()
                 self._enrolled = True
             orders = self._check_in()
+            self._expect(orders)
             steps = plan(orders.desired, self._installer.held())
             if steps:
                 self._apply(steps)
@@ -74,7 +72,7 @@ class Agent:
             else:
                 self._trouble = ""  # what it was about is done, or no longer wanted
                 self._installer.tidy()
-            self._models.expect_only({*self._models.names(), *(want.model for want in orders.desired)})
+            self._expect(orders)
         except NotAllowed as error:
             self._enrolled = False  # the hub may have been restored without us
             return self._later(error)
@@ -86,11 +84,14 @@ class Agent:
         self._failures = 0
         return jittered(orders.interval, random.random())  # noqa: S311 (jitter)
 
+    def _expect(self, orders: Orders) -> None:
+        self._models.expect_only({*self._models.names(), *(want.model for want in orders.desired)})
+
     def _later(self, error: SkerryError) -> float:
         self._failures += 1
         if self._failures == 1:  # once, not at every try: the hub may be away for days
             log.warning("agent: %s; this node goes on as it is and asks again", error)
-        return self._backoff.delay(self._failures, random.random())  # noqa: S311 (jitter)
+        return self._backoff.delay(self._failures, random.random(), wish(error))  # noqa: S311 (jitter)
 
     def _check_in(self) -> Orders:
         backlog, url, facts = self._facts()

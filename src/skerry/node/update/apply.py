@@ -11,12 +11,21 @@ import errno
 import logging
 from pathlib import Path
 
-from skerry.core.errors import LoadFailed, TrustError, Unreachable, WrongDigest
+from skerry.core.errors import (
+    Invalid,
+    LoadFailed,
+    ModelError,
+    NotFound,
+    SkerryError,
+    TrustError,
+    Unreachable,
+    WrongDigest,
+)
 from skerry.core.manifest import MANIFEST, MAX_MANIFEST, SIGNATURE, Manifest
 from skerry.core.names import Digest, ModelName
 from skerry.core.plan import Do, Held, PlanStep, Wanted
 from skerry.core.trust import MAX_SIGNATURES, Trust
-from skerry.engine.bundle import open_bundle
+from skerry.engine.bundle import Bundle, open_bundle
 from skerry.host.files import Disk, digest_file
 from skerry.node.hub import Hub
 from skerry.node.load import Loader
@@ -52,21 +61,47 @@ class Installer:
 
     def start(self) -> None:
         """Serve what was committed before this node stopped; a damaged one gives way to the previous."""
-        for model in list(self.slots.table.slots):
+        self._clear_up()
+        for model in self.slots.table.slots.keys() - set(self._models.names()):
             while (committed := self.slots.table.slots[model].committed) is not None:
                 self._models.expect(model)
                 try:
-                    self._models.swap(self._loader.load(open_bundle(self._folder(committed.digest))))
+                    self._models.swap(self._loader.load(self._open(committed.digest)))
                     break
-                except Exception as error:  # boundary: whatever is wrong with it, an older one may be good
-                    log.error("model %s: the committed bundle cannot serve: %s", model, error)
-                    self._models.expect(model, f"the committed bundle cannot serve: {error}")
-                    self.slots.fall_back(model)
-                    self._disk.remove(self._folder(committed.digest))
+                except (TrustError, Invalid, NotFound) as error:
+                    self._give_up(model, error)
+                    self._disk.remove(self._folder(committed.digest))  # the disk spoilt it
+                except ModelError as error:
+                    self._give_up(model, error)
+                except (OSError, MemoryError) as error:  # it may serve at the next tick
+                    log.error("model %s: the committed bundle cannot be loaded now: %s", model, error)
+                    self._models.expect(model, f"the committed bundle cannot be loaded now: {error}")
+                    break
+
+    def _clear_up(self) -> None:
+        """Delete what a death in the middle of a write or a removal has left."""
+        for folder in (self._bundles, self._bundles.parent):
+            self._disk.sweep(folder)
+        for half in self._bundles.glob("[!.]*") if self._bundles.is_dir() else ():
+            if not (half / MANIFEST).is_file():
+                self._disk.remove(half)
+
+    def _give_up(self, model: ModelName, error: SkerryError) -> None:
+        log.error("model %s: the committed bundle cannot serve: %s", model, error)
+        self._models.expect(model, f"the committed bundle cannot serve: {error}")
+        self.slots.fall_back(model)
+
+    def _open(self, digest: Digest) -> Bundle:
+        """Return an installed bundle; raise WrongDigest if another one lies in its place."""
+        bundle = open_bundle(self._folder(digest))
+        if bundle.manifest.digest != digest:
+            raise WrongDigest(f"bundle {digest}: in its place lies {bundle.manifest.digest}")
+        return bundle
 
     def held(self) -> Held:
         """Return what is on this node, as `core.plan` asks for it."""
-        installed = [Digest(f"sha256:{p.name}") for p in self._bundles.iterdir()] if self._bundles.is_dir() else []
+        folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
+        installed = [Digest(f"sha256:{p.name}") for p in folders if (p / MANIFEST).is_file()]
         table = self.slots.table
         return Held(
             committed={m: s.committed.digest for m, s in table.slots.items() if s.committed is not None},
@@ -95,11 +130,15 @@ class Installer:
         staging = self._staging / want.digest.removeprefix("sha256:")
         try:
             manifest = self._fetch_manifest(want, staging)
-            if self._disk.free(self._staging) < manifest.size + RESERVE:
+            there = sum(p.stat().st_size for p in staging.rglob("*") if p.is_file())
+            if self._disk.free(self._staging) < manifest.size - there + RESERVE:
                 raise OSError(errno.ENOSPC, f"{manifest.size} bytes for bundle {manifest.name} would fill the disk")
             for path in manifest.files:
                 self._fetch_file(manifest, path, staging / path)
             self._disk.folder(self._bundles)
+            self._disk.remove(self._folder(want.digest))  # half of one, if it was being deleted when the node died
+            self._disk.sweep(staging)
+            self._disk.settle(staging)
             self._disk.move(staging, self._folder(want.digest))
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -118,30 +157,37 @@ class Installer:
         return manifest
 
     def _fetch_file(self, manifest: Manifest, path: str, place: Path) -> None:
-        entry = manifest.files[path]
         self._disk.folder(place.parent)
-        start = place.stat().st_size if place.is_file() else 0
-        if start < entry.size or not start:
-            with self._disk.append(place) as file:
+        resumed = place.is_file() and place.stat().st_size > 0
+        try:
+            self._fetch_rest(manifest, path, place)
+        except TrustError:
+            self._disk.remove(place)
+            if not resumed:
+                raise
+            # What was here before may have been spoilt by a power cut: the hub's bytes are judged alone.
+            self._fetch_rest(manifest, path, place)
+
+    def _fetch_rest(self, manifest: Manifest, path: str, place: Path) -> None:
+        entry = manifest.files[path]
+        with self._disk.append(place) as file:
+            start = place.stat().st_size
+            if start < entry.size:
                 for chunk in self._hub.blob(entry.sha256, start, entry.size):
                     file.write(chunk)
-                self._disk.sync(file)
+            self._disk.sync(file)
         size, digest = digest_file(place)
         if size < entry.size:
             raise Unreachable(f"bundle {manifest.name}, file {path}: {size} of {entry.size} bytes came")
-        try:
-            self._trust.file(manifest, path, size, digest)
-        except TrustError:
-            self._disk.remove(place)  # so that the next rollout of this bundle starts clean
-            raise
+        self._trust.file(manifest, path, size, digest)
 
     def _try(self, want: Wanted) -> None:
         if self.slots.begin(want) > MAX_TRIES:
             raise LoadFailed(f"this node died {MAX_TRIES} times while trying the bundle")
         self._models.expect(want.model)
         try:
-            worker = self._loader.load(open_bundle(self._folder(want.digest)))
-        except TrustError:
+            worker = self._loader.load(self._open(want.digest))
+        except (TrustError, NotFound):
             self._disk.remove(self._folder(want.digest))  # the disk spoilt it; another rollout fetches it afresh
             raise
         except OSError:

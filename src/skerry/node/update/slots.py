@@ -20,7 +20,7 @@ from skerry.host.files import Disk, read
 
 MAX_SLOTS = 4 << 20  # bytes of the file; one model takes about 500
 MAX_TRIES = 3  # times that a node may die while trying one bundle, before it refuses it
-MAX_REFUSED = 100  # refusals remembered; each is told to the hub until a newer rollout replaces it
+MAX_REFUSED = 100  # refusals remembered; each is told to the hub until the model is served in another version
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,12 @@ class Slots:
         self._set(model, replace(slot, tries=max(0, slot.tries - 1)))
 
     def commit(self, model: ModelName) -> None:
-        """Make the provisional bundle the committed one, and the committed one the previous."""
+        """Make the provisional bundle the committed one, and the committed one the previous; old refusals are over."""
         slot = self.table.slots[model]
         assert slot.provisional is not None
         same = slot.committed is not None and slot.committed.digest == slot.provisional.digest
-        self._set(model, Slot(slot.provisional, slot.previous if same else slot.committed))
+        slots = {**self.table.slots, model: Slot(slot.provisional, slot.previous if same else slot.committed)}
+        self._save(Table(slots, tuple(r for r in self.table.refused if r.model != model)))
 
     def refuse(self, want: Wanted, reason: str) -> None:
         """Remember that a bundle will not be served for its rollout; nothing of it stays provisional."""
