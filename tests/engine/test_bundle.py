@@ -136,3 +136,18 @@ def test_a_signature_of_another_bundle_does_not_do(tmp_path):
     shutil.copy(one.path / SIGNATURE, two.path / SIGNATURE)
     with pytest.raises(BadSignature):
         verify(two, TRUST)
+
+
+def test_a_file_that_nobody_signed_is_refused(tmp_path):
+    key = PrivateKey.make()
+    bundle = brightness_bundle(tmp_path / "b", key=key)
+    trust = Trust((key.public,), check_signature)
+    verify(bundle, trust)
+    (tmp_path / "b" / "model.onnx.data").write_bytes(b"weights from elsewhere")
+    verify(bundle)  # nobody was said to be trusted
+    with pytest.raises(WrongDigest, match=r"model\.onnx\.data is not in the signed manifest"):
+        verify(bundle, trust)
+    (tmp_path / "b" / "model.onnx.data").unlink()
+    (tmp_path / "b" / "goldens" / "link").symlink_to("/etc/hostname")
+    with pytest.raises(WrongDigest, match="link is not in"):
+        verify(bundle, trust)

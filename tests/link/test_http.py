@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -23,7 +24,7 @@ from skerry.core.errors import (
     TooLarge,
     Unreachable,
 )
-from skerry.link.http import FakeFetcher, Fetcher, Reply, bearer, check, post_json
+from skerry.link.http import CONNECT_SECONDS, FakeFetcher, Fetcher, Reply, bearer, check, post_json
 from tests.link.server import serving
 
 DATA = bytes(range(256)) * 40
@@ -328,3 +329,27 @@ def test_what_the_fakes_function_raises_comes_through():
 
     with pytest.raises(PeerError, match="the line is cut"):
         FakeFetcher(broken).request("GET", "http://x", limit=1, seconds=1)
+
+
+def test_a_body_may_take_its_time_as_long_as_it_moves():
+    """A reader slower than the 5 s that a connection may take: 3 MiB in about 6 s."""
+    body = bytes(3 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+
+        def read() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                got = b""
+                while not got.endswith(body[-1:]) or len(got) < len(body):
+                    got += peer.recv(1 << 15)
+                    time.sleep(6 / (len(body) / (1 << 15)))
+                peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        started = time.monotonic()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert Fetcher().request("POST", url, body=body, limit=10, seconds=30).status == 204
+        assert time.monotonic() - started > CONNECT_SECONDS
+        reader.join()

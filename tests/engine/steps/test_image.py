@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -338,3 +340,23 @@ def test_every_step_is_in_the_table():
     assert json.dumps(GOOD_OPTIONS)
     assert {Resize.name, Letterbox.name, Normalise.name, Layout.name} < set(PRE)
     assert Normalise.read(Fields({}, "")).std == (1.0,)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says what is wrong, and goes on
+def test_damaged_exif_is_the_senders_error():
+    """Bytes of the orientation and its neighbours are changed at random; nothing but Invalid may come of it."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x8769] = 6, "maker", {0x9003: "2026:01:01 00:00:00"}
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", exif=exif)
+    data, dice = file.getvalue(), random.Random(7)
+    start, refused = data.index(b"Exif"), 0
+    for _ in range(3000):
+        broken = bytearray(data)
+        for _ in range(dice.randint(1, 4)):
+            broken[start + dice.randrange(6, 100)] = dice.randrange(256)
+        try:
+            open_image(bytes(broken))
+        except (Invalid, TooLarge):
+            refused += 1
+    assert refused > 0

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skerry.core.errors import QueueFull
 from skerry.core.finding import Finding
 from skerry.core.names import ModelName
 from skerry.core.rules import Memory, Rule, feed
@@ -218,3 +219,36 @@ def test_the_layer_records_images_and_their_pictures_up_to_the_limit(kept, size,
     assert (entry.body.source, entry.body.width, entry.body.height, entry.body.millis) == ("cam", 7, 8, 1.235)
     assert asyncio.run(infer(Ask("boards"))).result == ""
     assert len(kept.entries()) == 1
+
+
+def test_a_request_that_was_given_up_does_no_harm(kept):
+    futures = [kept.recorder.record(result(), b"") for _ in range(50)]
+    for future in futures:
+        future.cancel()
+    assert kept.put(result())[0]
+
+
+def test_a_fault_of_our_own_leaves_nobody_waiting(tmp_path):
+    kept = Kept(tmp_path / "j.db")
+    broken = kept.recorder.record(replace(result(), findings=5), b"")
+    with pytest.raises(TypeError):
+        broken.result(10)
+    assert kept.put(result("crack"))[0]
+    kept.close()
+
+
+def test_what_waits_for_the_disk_is_bounded(tmp_path):
+    journal = Journal(tmp_path / "j.db", 1 << 24)
+    recorder = Recorder(journal, (), FakeClock(), Metrics(), "here")  # not started: the disk stalls
+    with pytest.raises(QueueFull, match="wait for the disk"):
+        for _ in range(100):
+            recorder.record(result(), bytes(MAX_PICTURE))
+    journal.close()
+
+
+def test_an_alarm_of_a_rule_with_a_thousand_labels_can_be_read_back(tmp_path):
+    many = replace(RULE, labels=tuple(f"label number {n}" for n in range(1000)), count=1, window=1)
+    kept = Kept(tmp_path / "j.db", (many,))
+    kept.put(result("label number 7"))
+    assert [e.kind for e in kept.entries()] == ["result", "alarm"]
+    kept.close()

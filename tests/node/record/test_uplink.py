@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from skerry.node.hub import Hub
 from skerry.node.record.journal import Journal
 from skerry.node.record.uplink import PAUSE, Uplink
 from skerry.wire.checkin import Enrol
-from skerry.wire.results import decode
+from skerry.wire.results import Batch, decode, encode
 from tests.node.record.test_journal import write
 
 WEATHER = ["good", "lost answer", "lost request", "503", "500", "nonsense", "half", "other epoch"]
@@ -131,3 +132,45 @@ def test_a_senseless_answer_sets_nothing_aside(journal, weather):
         assert uplink.tick() > 0
         assert journal.backlog() == 1
     drain(uplink, journal)
+
+
+def test_a_restored_journal_loses_nothing_to_a_hub_that_is_ahead(tmp_path):
+    """The hub has 1 to 10 of the old epoch; the file is put back as it was after 4, and 5 to 8 are new."""
+    path = tmp_path / "j.db"
+    journal = Journal(path, 1 << 24)
+    write(journal, 4)
+    old = journal.epoch
+    journal.close()
+    journal = Journal(path, 1 << 24)
+    write(journal, 4)
+
+    def hub(method, url, body, headers):
+        batch = decode(body)
+        taken.extend((batch.epoch, entry.seq) for entry in batch.entries)
+        high = 10 if batch.epoch == old else batch.entries[-1].seq
+        return Reply(200, json.dumps({"epoch": batch.epoch, "high": high}).encode())
+
+    taken = []
+    uplink = Uplink(journal, Hub(FakeFetcher(hub), "http://hub", Enrol(NodeName("n"), GroupName("g"), "", "secret")))
+    drain(uplink, journal)
+    assert taken == [(old, n) for n in (1, 2, 3, 4)] + [(journal.epoch, n) for n in (5, 6, 7, 8)]
+    journal.close()
+
+
+def test_a_result_whose_picture_is_too_large_for_the_way_goes_without_it(tmp_path):
+    journal = Journal(tmp_path / "j.db", 1 << 24)
+    write(journal, 3, b"picture")
+
+    def proxy(method, url, body, headers):
+        if len(body) > limit:
+            return Reply(413, b"<html>too large</html>")
+        batch = decode(body)
+        got.update({entry.seq: entry.picture for entry in batch.entries})
+        return Reply(200, json.dumps({"epoch": batch.epoch, "high": batch.entries[-1].seq}).encode())
+
+    got = {}
+    limit = len(encode(Batch(journal.epoch, (replace(journal.read(1).entries[0], picture=b"pic"),))))
+    uplink = Uplink(journal, Hub(FakeFetcher(proxy), "http://hub", Enrol(NodeName("n"), GroupName("g"), "", "secret")))
+    drain(uplink, journal)
+    assert got == {1: b"", 2: b"", 3: b""}
+    journal.close()

@@ -431,3 +431,33 @@ def test_reports_are_json_whatever_the_reason(sea, boat):
     boat.tick()
     assert len(json.dumps(sea.reports[-1].json())) < 1 << 20
     assert len(sea.told["brightness", 2][1]) <= 2000
+
+
+def test_a_tail_that_a_power_cut_spoilt_is_fetched_again(sea, boat):
+    sea.order(sea.publish(1).manifest)
+    sea.line.cut_after = 20_000
+    boat.tick()
+    (staged,) = (boat.state / "staging").glob("*/goldens/0.png")
+    staged.write_bytes(bytes(staged.stat().st_size))
+    boat.tick()
+    assert boat.version == 1
+
+
+def test_half_a_deleted_bundle_is_fetched_again(sea, boat):
+    one = sea.publish(1).manifest
+    sea.order(one)
+    boat.tick()
+    sea.order(sea.publish(2).manifest, rollout=2)
+    boat.tick(2)
+    place = boat.state / "bundles" / one.digest.removeprefix("sha256:")
+    (place / "manifest.json").unlink()  # a deletion that a power cut ended
+    sea.order(one, rollout=3)
+    boat.tick(2)
+    assert boat.version == 1
+
+
+def test_a_desired_model_that_is_not_there_yet_keeps_the_node_from_being_ready(sea, boat):
+    sea.order(sea.publish(1).manifest)
+    sea.line.cut_after = 100
+    boat.tick()
+    assert list(boat.models.troubles()) == ["brightness"]
