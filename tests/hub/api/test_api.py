@@ -328,6 +328,17 @@ def test_too_many_uploads_are_asked_to_come_later(api: Api) -> None:
     state.uploads = free
 
 
+def test_a_node_sends_one_batch_at_a_time(api: Api) -> None:
+    batch = encode(Batch("e", (result(1),)))
+    nodes = api.world.hub.asgi.state.uploading
+    name = next(iter(api.world.hub.rooms.fleet.listed())).node.name
+    nodes.add(name)
+    _refused(api.call(routes.UPLOAD, as_="node", content=batch), 503)
+    nodes.discard(name)
+    assert api.call(routes.UPLOAD, as_="node", content=batch).status_code == 200
+    assert not nodes
+
+
 def test_every_error_has_a_status() -> None:
     def kinds(kind: type[errors.SkerryError]) -> list[type[errors.SkerryError]]:
         return [kind, *(k for sub in kind.__subclasses__() for k in kinds(sub))]

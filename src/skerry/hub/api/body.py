@@ -25,6 +25,7 @@ from skerry.wire.checkin import MAX_BODY
 
 T = TypeVar("T")
 
+RATE = 2048  # bytes a second that a body must keep up; one byte now and then would hold a place for ever
 SILENCE = 60.0  # s without a byte of a body; a satellite link stalls for less, and a dead one should not hold a place
 
 
@@ -59,13 +60,14 @@ async def _stream(request: Request, limit: int, silence: float) -> AsyncIterator
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise TooLarge(f"body: expected at most {limit} bytes; {declared[:20]} are announced")
     size, loop = 0, asyncio.get_running_loop()
+    begun = loop.time()
     stream = request.stream()
     while True:
         try:
-            async with asyncio.timeout_at(loop.time() + silence):
+            async with asyncio.timeout_at(min(loop.time(), begun + size / RATE) + silence):
                 data = await anext(stream, None)
         except TimeoutError:
-            raise DeadlinePassed(f"body: nothing came for {silence:.0f} s") from None
+            raise DeadlinePassed(f"body: nothing, or too little, came for {silence:.0f} s") from None
         if data is None:
             return
         size += len(data)

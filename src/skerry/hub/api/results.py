@@ -27,12 +27,16 @@ AFTER = 5.0  # s that a node is asked to wait then, before its own jitter
 async def upload(request: Request) -> JSONResponse:
     """Take a framed `Batch`; return `Ack`."""
     name = await run_in_threadpool(node, request)
-    room = request.app.state.uploads
-    if room.locked():
-        raise QueueFull(f"{UPLOADS} uploads are being taken", after=AFTER)
-    async with room:
-        data = await whole(request, MAX_BATCH)
-        ack = await run_in_threadpool(_take, rooms(request), name, data)
+    room, nodes = request.app.state.uploads, request.app.state.uploading
+    if room.locked() or name in nodes:  # one for each node, so that none can take every place
+        raise QueueFull(f"{UPLOADS} uploads are being taken, or one of {name}", after=AFTER)
+    nodes.add(name)
+    try:
+        async with room:
+            data = await whole(request, MAX_BATCH)
+            ack = await run_in_threadpool(_take, rooms(request), name, data)
+    finally:
+        nodes.discard(name)
     return JSONResponse(dict(ack.json()))
 
 

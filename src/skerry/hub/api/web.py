@@ -57,4 +57,5 @@ def web(at: Rooms, pages: Sequence[Page] = ()) -> Web:
     app = Starlette(routes=[*table, *pages], exception_handlers=HANDLERS)
     app.state.rooms = at
     app.state.uploads = asyncio.Semaphore(results.UPLOADS)
+    app.state.uploading = set()  # nodes that are sending a batch now
     return app
