@@ -39,6 +39,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("engine/runners/",),
     "alembic": ("hub/store/",),
     "cryptography": ("host/keys.py",),
+    "h11": ("node/serve/",),
     "grpc": ("node/serve/", "cluster/"),
     "jinja2": ("hub/console/",),
     "numpy": ("engine/", "forge/"),

@@ -19,6 +19,7 @@ import pytest
 
 from skerry.core.errors import Conflict, PeerError
 from skerry.core.manifest import digest_of
+from skerry.host.files import lock
 from skerry.host.process import Child, listen
 from skerry.hub.app import serve
 from skerry.hub.settings import HubSettings
@@ -189,3 +190,8 @@ def test_rude_callers(start: Callable[..., Running], tmp_path: Path) -> None:
         assert _answer(caller)[0] == 200
     assert hub.child.stop() == 0
     assert hub.log.read_text() == ""
+
+
+def test_a_second_hub_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock"), pytest.raises(Conflict, match="another process uses this folder"):
+        serve(HubSettings(http="127.0.0.1:0", state=tmp_path), lambda url, token: None)

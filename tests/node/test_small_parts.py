@@ -195,14 +195,25 @@ def test_the_folder_that_one_stands_in(tmp_path, monkeypatch):
 
 
 def test_what_holds_no_model_is_named(tmp_path):
-    put(tmp_path, "notes.txt", "bad name!.onnx", "e/README", "x/m/1/model.onnx", "y/m/1/model.onnx")
+    put(tmp_path, "notes.txt", "e/README", "x/m/1/model.onnx", "y/m/1/model.onnx")
     for path, kind, text in [
         ("none", NotFound, "none: no such file or folder"),
         ("notes.txt", Invalid, r"expected a bundle, a repository or a \.onnx file"),
         ("e", NotFound, r"neither a bundle \(manifest.json in it\) nor a repository"),
-        ("bad name!.onnx", Invalid, "model name: expected"),
     ]:
         with pytest.raises(kind, match=text):
             find((tmp_path / path,))
     with pytest.raises(Invalid, match=r"model m: found at .*x/m/1.* and at .*y/m/1.*; rename one"):
         find((tmp_path / "x", tmp_path / "y"))
+
+
+def test_names_that_no_url_can_hold_are_made_into_ones(tmp_path):
+    put(tmp_path, "my model (2).onnx", "a.ONNX", "ünï.onnx", "r/größe 3/1/model.onnx")
+    found = find(tuple(tmp_path / n for n in ("my model (2).onnx", "a.ONNX", "ünï.onnx", "r")))
+    assert [one.name for one in found] == ["my-model-2", "a", "n", "gr-e-3"]
+
+
+def test_an_odd_folder_in_a_repository_stops_no_other(tmp_path, caplog):
+    put(tmp_path, "r/good/1/model.onnx", "r/.hidden/1/model.onnx", "r/bad/manifest.json")
+    assert [one.name for one in find((tmp_path / "r",))] == ["good"]
+    assert "bad: passed over: manifest.json: JSON Parse error" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import struct
 import time
 import zlib
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from skerry.device.client import Client
+from skerry.link.http import Fetcher
 from tests.models import brightness_bundle, grey_png
 from tests.system.world import World, get, post
 
@@ -75,3 +78,19 @@ def test_many_bad_uploads_do_no_harm(node: str) -> None:
         for data in BAD.values():
             assert 400 <= post(node + "/predict", data, "image/png").status < 500
     assert Client(node).infer("brightness", GOOD).findings[0].label == "bright"
+
+
+def test_a_client_that_offers_an_upgrade_is_answered_all_the_same(node: str) -> None:
+    headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    reply = Fetcher().request("POST", node + "/predict", body=GOOD, headers=headers, limit=1 << 20, seconds=10)
+    assert reply.status == 200, reply
+
+
+@pytest.mark.parametrize("head", ["FOO BAR BAZ", "GET / HTTP/1.1\r\nContent-Length: -1", "GET /\xff HTTP/1.1"])
+def test_a_request_that_is_none_gets_our_error(node: str, head: str) -> None:
+    host, port = node.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as line:
+        line.sendall(head.encode("latin-1") + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]

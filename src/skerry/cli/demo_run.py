@@ -29,7 +29,7 @@ from skerry.host.settings import environment
 from skerry.link.http import Fetcher, bearer
 from skerry.wire.answer import Answer
 from skerry.wire.registry import RollOut
-from skerry.wire.routes import ALARMS, NODES, RESULTS, ROLLOUT
+from skerry.wire.routes import ALARMS, NODES, RESULTS, ROLLOUT, Route
 
 DEMO = Path(str(files("skerry.cli") / "demo"))  # the PCB bundle and the sample boards that come with Skerry
 NODE = NodeName("line-1")
@@ -114,7 +114,12 @@ class Demo:
         copytree(DEMO / "pcb", folder)
         bundle = open_bundle(folder)
         sign(bundle, self._publisher(), self.disk)
-        self.operator.publish(folder)
+        try:
+            self.operator.publish(folder)
+        except Conflict as error:
+            raise Conflict(
+                f"{self.state} was made by another version of Skerry; remove it and begin anew. ({error})"
+            ) from None
         manifest = bundle.manifest
         text = f"bundle {manifest.name} version {manifest.version} signed and published, {manifest.size / 1e6:.2f} MB"
         self.say("published", text, digest=manifest.digest)
@@ -185,7 +190,8 @@ class Demo:
         self.receiver.close()
 
     def _child(self, name: str, argv: list[str], extra: dict[str, str]) -> dict[str, Any]:
-        environ = {**environment(), **extra}
+        plain = {k: v for k, v in environment().items() if not k.startswith(("SKERRY_NODE_", "SKERRY_HUB_"))}
+        environ = {**plain, **extra}
         log = self.state / f"{name}.log"
         child = Child(name, [sys.executable, "-m", "skerry", *argv, "--json", "--log-level", "info"], log, environ)
         self.children.append(child)
@@ -218,16 +224,16 @@ class Demo:
         return None if self.receiver.alarms.empty() else self.receiver.alarms.get_nowait()
 
     def _results(self) -> list[str]:
-        found: list[str] = []
+        return [f"{row['epoch']}/{row['seq']}" for row in self._listed(RESULTS, "results")]
+
+    def _listed(self, route: Route, key: str) -> Iterator[dict[str, Any]]:
         after = 0
-        while rows := self.operator.ask(RESULTS, query=f"?node={NODE}&limit={PAGE}&after={after}")["results"]:
-            found += [f"{row['epoch']}/{row['seq']}" for row in rows]
+        while rows := self.operator.ask(route, query=f"?node={NODE}&limit={PAGE}&after={after}")[key]:
+            yield from rows
             after = rows[-1]["id"]
-        return found
 
     def _alarms(self) -> set[tuple[str, ...]]:
-        found = self.operator.ask(ALARMS, query=f"?node={NODE}&limit={PAGE}")["alarms"]
-        return {(row["epoch"], str(row["seq"])) for row in found}
+        return {(row["epoch"], str(row["seq"])) for row in self._listed(ALARMS, "alarms")}
 
 
 def boards(folder: Path) -> list[Path]:

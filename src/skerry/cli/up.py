@@ -47,6 +47,7 @@ def up(
                 out.print(f"[{style}]{'!' if event == 'alarm' else '✓'}[/] ", end="")
                 out.print(text, markup=False)
 
+        pictures = boards(images or DEMO / "boards")
         stopped = threading.Event()
         on_stop(lambda: _interrupt(stopped))
         demo = Demo(state, say)
@@ -54,7 +55,7 @@ def up(
             demo.start_hub(hub_http)
             demo.start_node(node_http)
             demo.roll_out(demo.publish())
-            answers = _inspect(demo, boards(images or DEMO / "boards"), 0.0 if once else PAUSE_SECONDS, json)
+            answers = _inspect(demo, pictures, 0.0 if once else PAUSE_SECONDS, json)
             demo.delivered(answers, demo.alarms(answers))
             say("console", f"console: {demo.console}", url=demo.console)
             if not once:

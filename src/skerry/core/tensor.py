@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from skerry.core.errors import Invalid, TooLarge
+from skerry.core.errors import Invalid
 from skerry.core.names import shown
 
 MAX_RANK = 16  # dimensions; ONNX and TensorFlow models in use have at most 8
@@ -120,7 +120,7 @@ def elements(shape: tuple[int, ...], field: str = "shape") -> int:
         raise Invalid(f"{field}: expected dimensions of 0 or more; got {shown(list(shape))}")
     count = math.prod(shape)
     if count > MAX_ELEMENTS or any(size > MAX_ELEMENTS for size in shape):  # 0 times anything is 0
-        raise TooLarge(f"{field}: expected at most {MAX_ELEMENTS} elements; got {shown(list(shape))}")
+        raise Invalid(f"{field}: expected at most {MAX_ELEMENTS} elements; got {shown(list(shape))}")
     return count
 
 

@@ -121,7 +121,7 @@ def split_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     digits = port.isascii() and port.isdigit() and len(port) <= 5  # '²' is a digit too, but no number
-    if not colon or not host or not digits or int(port) > 65_535:
+    if not colon or not host or "/" in host or not digits or int(port) > 65_535:
         raise Invalid(f"address: expected HOST:PORT with a port from 0 to 65535; got {shown(text)}")
     return host, int(port)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from skerry.host.blobs import INCOMING, Blobs
 from skerry.host.clock import Clock
-from skerry.host.files import Disk
+from skerry.host.files import Disk, lock
 from skerry.host.keys import read_trust
 from skerry.host.process import listen, split_address, url_of
 from skerry.hub.api.server import run
@@ -76,8 +76,6 @@ def serve(settings: HubSettings, ready: Ready, pages: Sequence[Page] = ()) -> No
 
 @contextlib.contextmanager
 def _open(settings: HubSettings, pages: Sequence[Page]) -> Iterator[Hub]:
-    hub = build(settings, pages=pages)
-    try:
+    Disk().folder(settings.state, mode=0o700)
+    with lock(settings.state / "lock"), contextlib.closing(build(settings, pages=pages)) as hub:
         yield hub
-    finally:
-        hub.close()

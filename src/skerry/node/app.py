@@ -20,6 +20,7 @@ from skerry.node.metrics import Metrics
 from skerry.node.models import Models
 from skerry.node.obedient import Obedient, node_name
 from skerry.node.repository import find
+from skerry.node.serve.http1 import Http1
 from skerry.node.serve.rest import rest
 from skerry.node.settings import NodeSettings
 
@@ -68,6 +69,8 @@ def serve(settings: NodeSettings, ready: Ready, disk: Disk | None = None) -> Non
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Http1,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from skerry.core import names
 from skerry.core.errors import Invalid, NotFound, NotReady, QueueFull, SkerryError
 from skerry.core.manifest import Manifest
 from skerry.core.names import Digest, ModelName
@@ -112,6 +113,11 @@ class Models:
             missing = {name: why or "loading" for name, why in self._expected.items() if name not in self._live}
             return missing if missing or self._live else {"": "no model to serve yet"}
 
+    def reason(self, name: str) -> str:
+        """Return why an expected model is not available, "" if it is or still loads."""
+        with self._lock:
+            return "" if name in self._live else self._expected.get(name, "")
+
     def live(self, name: str, version: int | None = None) -> Live:
         """Return a model in service; raise NotFound, or NotReady for one that should serve and does not."""
         with self._lock:
@@ -119,7 +125,9 @@ class Models:
         if found is None and expected is not None:
             raise NotReady(f"model {name}: not ready: {expected or 'loading'}")
         if found is None:
-            raise NotFound(f"unknown model: {name}; this node serves: {', '.join(self.names()) or 'none'}")
+            raise NotFound(
+                f"unknown model: {name[: names.MAX_NAME]}; this node serves: {', '.join(self.names()) or 'none'}"
+            )
         if version is not None and version != found.manifest.version:
             raise NotFound(f"unknown version: {version} of model {name}; this node serves {found.manifest.version}")
         return found

@@ -11,15 +11,18 @@ leading zeros, as in both servers.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.core import names
-from skerry.core.errors import Invalid, NotFound
+from skerry.core.errors import Invalid, NotFound, SkerryError
 from skerry.core.manifest import MANIFEST
 from skerry.core.names import ModelName
 from skerry.engine.bundle import open_bundle
+
+log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 SUFFIX = ".onnx"
@@ -51,13 +54,20 @@ def _at(path: Path) -> list[Found]:
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
     if path.is_file():
-        if path.suffix != SUFFIX:
+        if path.suffix.lower() != SUFFIX:
             raise Invalid(f"{path}: expected a bundle, a repository or a {SUFFIX} file")
-        return [Found(names.model_name(path.stem), 1, path, bare=True)]
+        return [Found(_named(path.stem), 1, path, bare=True)]
     one = _model(path)
     if one is not None:
         return [one]
-    many = [model for folder in sorted(p for p in path.iterdir() if p.is_dir()) if (model := _model(folder))]
+    many = []
+    for folder in sorted(p for p in path.iterdir() if not p.name.startswith(".")):
+        try:
+            model = _model(folder) if folder.is_dir() else None
+        except (SkerryError, OSError) as error:  # one odd folder must not stop the others
+            log.error("%s: passed over: %s", folder, error)
+            continue
+        many += [model] if model else []
     if not many:
         raise NotFound(f"{path}: neither a bundle ({MANIFEST} in it) nor a repository (<model>/<version>/{MODEL_FILE})")
     return many
@@ -73,4 +83,10 @@ def _model(folder: Path) -> Found | None:
         return None
     newest = max(versions)
     name = folder.name if folder.name not in ("", "..") else folder.resolve().name  # a link's name is the model's
-    return Found(names.model_name(name), newest, folder / str(newest) / MODEL_FILE, bare=True)
+    return Found(_named(name), newest, folder / str(newest) / MODEL_FILE, bare=True)
+
+
+def _named(text: str) -> ModelName:
+    """Return a file's or folder's name as a model's: what a URL or a metric cannot hold becomes "-"."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[: names.MAX_NAME]
+    return names.model_name(plain or "model")

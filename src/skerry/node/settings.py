@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skerry.core.errors import Invalid
+from skerry.core.names import shown
 from skerry.core.rules import Rule
 from skerry.host.process import split_address
 
@@ -32,6 +33,8 @@ class NodeSettings:
     def __post_init__(self) -> None:
         """Refuse what could not work, naming the setting."""
         split_address(self.http)
+        if self.hub is not None and not self.hub.startswith(("http://", "https://")):
+            raise Invalid(f"node.hub: expected http://HOST:PORT; got {shown(self.hub)}")
         for name, least in (("threads", 0), ("waiting", 1), ("journal_bytes", 1 << 20)):
             if getattr(self, name) < least:
                 raise Invalid(f"node.{name}: expected {least} or more; got {getattr(self, name)}")

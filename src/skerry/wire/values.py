@@ -7,6 +7,7 @@ takes true and false only, a float type takes any number.
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 import sys
 from array import array
@@ -16,6 +17,7 @@ from skerry.core.errors import Invalid
 from skerry.core.names import shown
 from skerry.core.tensor import MAX_RANK, DType, Tensor
 
+MAX_FP32 = 3.4028235677973366e38  # what rounds to more is infinite in FP32
 _CODES = {
     DType.INT8: "b", DType.UINT8: "B", DType.INT16: "h", DType.UINT16: "H", DType.INT32: "i", DType.UINT32: "I",
     DType.INT64: "q", DType.UINT64: "Q", DType.FP32: "f", DType.FP64: "d",
@@ -47,6 +49,10 @@ def pack(kind: DType, values: list[Any], field: str) -> bytes | tuple[bytes, ...
         _only(kinds <= {int}, values, (int,), kind, field)
     else:
         _only(kinds <= {int, float}, values, (int, float), kind, field)
+    if kind is DType.FP32 and any(
+        MAX_FP32 < abs(v) < math.inf for v in (max(values, default=0), min(values, default=0))
+    ):
+        raise Invalid(f"{field}: expected FP32 values from -{MAX_FP32:.7g} to {MAX_FP32:.7g}")
     try:
         if kind is DType.FP16:
             return struct.pack(f"<{len(values)}e", *values)

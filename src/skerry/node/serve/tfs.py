@@ -59,7 +59,9 @@ class TensorFlowServing:
         try:
             live = self._models.live(name, version)
         except NotReady as error:
-            return JSONResponse(tfs.status([(1, "LOADING", "UNAVAILABLE", str(error))]))
+            failed = bool(self._models.reason(name))
+            state = ("END", "INTERNAL") if failed else ("LOADING", "UNAVAILABLE")
+            return JSONResponse(tfs.status([(version or 1, *state, str(error))]))
         except NotFound:
             which = f"version {version}" if version is not None else "any versions"
             raise NotFound(f"Could not find {which} of model {name}") from None
