@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import click
 import pytest
@@ -232,3 +234,16 @@ def test_an_unknown_log_level_is_told():
     result = run("serve", ".", "--log-level", "loud")
     assert result.exit_code == 2
     assert "debug, info, warning, error" in " ".join(result.stderr.split())
+
+
+LACKING = [("uvicorn", ["serve", "x.onnx"]), ("cryptography", ["keys", "new", "k"])]
+
+
+@pytest.mark.parametrize(("library", "command"), LACKING)
+def test_a_library_that_is_not_installed_is_named(library, command):
+    code = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['skerry', *{command!r}]\n"
+    argv = [sys.executable, "-c", code + "from skerry.cli import main; main()"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"needs the library '{library}'" in done.stderr
+    assert "Traceback" not in done.stderr

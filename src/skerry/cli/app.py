@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from skerry.cli import bundle, forge, hub, infer, keys, node, up
+from skerry.cli.say import INTERRUPTED, err, missing
 from skerry.core.version import VERSION
 
 EPILOG = """
@@ -54,5 +56,13 @@ app.add_typer(forge.app, name="forge", rich_help_panel="Models")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a library that is missing, and Ctrl-C, are a line and not a traceback."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("skerry"):
+            raise
+        err.print(f"error: {missing(error)}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -17,6 +17,7 @@ from skerry.core.errors import SkerryError
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -30,11 +31,17 @@ def errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("skerry"):
             raise
-        fail(f"this command needs the library '{error.name}'; install it with: pip install 'skerry[all]'")
+        fail(missing(error))
     except OSError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None  # what shells expect after Ctrl-C
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Return what to do about a library that is not installed: the base install is the device SDK alone."""
+    library = (error.name or "").partition(".")[0]
+    return f"this command needs the library '{library}'; install it with: pip install 'skerry[all]'"
 
 
 def fail(text: str) -> None:
