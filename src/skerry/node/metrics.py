@@ -9,7 +9,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 # Seconds. From a tiny model (0.1 ms) to a detector on a slow board (5 s), three buckets a decade.
 BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-PHASES = ("decode", "prepare", "run", "finish", "total")
 
 
 class Metrics:

@@ -353,7 +353,7 @@ def test_every_error_has_a_status() -> None:
 
 def test_every_route_of_the_hub_has_a_handler() -> None:
     named = {route for route in vars(routes).values() if isinstance(route, Named)}
-    of_nodes = {routes.READY, routes.METRICS, routes.PREDICT, routes.V2_INFER}
+    of_nodes = {routes.READY, routes.METRICS, routes.PREDICT}
     assert {r for r in named if r.path.startswith("/api/")} | {routes.HEALTH} == set(API)
     assert not of_nodes & set(API)
 

@@ -1,7 +1,8 @@
 """The webhook action: the alarm as JSON by POST, until the receiver takes it.
 
-Calls wait in the journal, so a receiver that is away, or a node that is killed, delays an alarm and never
-loses it. A receiver may see one alarm twice (its answer was lost); the alarm's `id` tells.
+Calls wait in the journal, so a receiver that is away, or a node that is killed, delays an alarm and does not
+lose it; only what a full disk refused waits in memory alone. A receiver may see one alarm twice (its answer
+was lost); the alarm's `id` tells.
 """
 
 from __future__ import annotations
