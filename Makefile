@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help init demo test test-all lint types bench clean
+.PHONY: help init demo test test-all lint types bench bench-swap fuzz soak clean
 
 help:            ## list the verbs
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,8 +32,25 @@ lint:            ## ruff: rules and format
 types:           ## mypy --strict on core, wire and host
 	@$(PY) -m mypy
 
-bench: init      ## one stream of JPEGs through the node, beside the same work in-process
-	@$(PY) benchmarks/single_stream.py
+bench:           ## the node's speed beside its yardsticks, as one table (6 minutes; ARGS=--help)
+	@scripts/debian.sh
+	@scripts/init.sh dev
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-swap:      ## models swapped under load: failures, p99 and memory (ARGS=--help)
+	@scripts/debian.sh
+	@scripts/init.sh dev
+	@$(PY) -m benchmarks.swap $(ARGS)
+
+fuzz:            ## every parser of bytes from outside, coverage-guided; FUZZ_SECONDS each (needs atheris)
+	@scripts/init.sh dev
+	@$(PY) -m pip install --quiet --group fuzz
+	@$(PY) -m fuzz run --seconds $(or $(FUZZ_SECONDS),60)
+
+soak:            ## the test before a box goes to the edge: HOURS of mixed load and faults, ends in an HTML report
+	@scripts/debian.sh
+	@scripts/init.sh dev
+	@$(PY) -m benchmarks.soak --hours $(or $(HOURS),1) $(ARGS)
 
 clean:           ## remove what was made here
 	rm -rf .venv .skerry .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ need chromium chromium
 need strace strace
 need unshare util-linux
 need ip iproute2
+need wrk wrk
 [ -n "$packages" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed here, so some tests will be skipped:$packages"

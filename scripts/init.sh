@@ -38,8 +38,8 @@ bar=off
 echo "[2/3] pip"
 $pip install --quiet --progress-bar "$bar" "pip>=25.1"
 if [ "$kind" = dev ]; then
-    echo "[3/3] Skerry with everything that the tests need (PyTorch: about 200 MB, a few minutes)"
-    $pip install --quiet --progress-bar "$bar" --constraint constraints.txt --editable '.[all]' --group dev
+    echo "[3/3] Skerry with everything that the tests need (PyTorch and other runtimes: about 300 MB, a few minutes)"
+    $pip install --quiet --progress-bar "$bar" --constraint constraints.txt --editable '.[all,openvino]' --group dev
 else
     echo "[3/3] Skerry with hub and node (about 60 MB, a minute)"
     $pip install --quiet --progress-bar "$bar" --constraint constraints.txt --editable '.[node,hub]'

@@ -12,7 +12,7 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
@@ -24,11 +24,16 @@ from skerry.core.rollout import MOVES, NodeState
 from skerry.core.rules import Rule
 from skerry.core.version import VERSION
 from skerry.engine.steps.table import POST, PRE
+from skerry.host.clock import Clock
 from skerry.hub.events import What
 from skerry.hub.settings import HubSettings
+from skerry.node.metrics import MachineLoad, Metrics
+from skerry.node.models import Models
+from skerry.node.serve.admin import Admin
 from skerry.node.serve.rest import rest
 from skerry.node.settings import NodeSettings
 from skerry.wire import routes
+from skerry.wire.config.read import _REFUSED as REFUSED
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -110,7 +115,7 @@ def test_every_setting_has_its_row(part, page, settings):
     for one in dataclasses.fields(settings):
         row = next((r for r in rows(page) if r.startswith(f"| `{one.name}` |")), None)
         assert row is not None, f"{page}: no row for the setting {one.name}"
-        if one.name != "rules":  # told in TOML alone
+        if one.name not in ("rules", "labels", "trials", "caps"):  # tables, told in TOML alone
             assert f"`SKERRY_{part}_{one.name.upper()}`" in row
 
 
@@ -125,10 +130,12 @@ def test_every_route_of_the_table_is_documented(route):
 
 
 def test_every_route_of_a_node_is_documented():
-    nothing: Any = None
-    for route in rest(nothing, nothing, nothing, "node", lambda: None).routes:
-        path = route.path.replace("{rest:path}", "{model}")
-        assert re.search(rf"(GET|POST) {re.escape(path)}[`\[?]", docs()), f"docs/ does not mention {path}"
+    clock, metrics, nothing = Clock(), Metrics(), cast("Any", None)
+    models = Models(clock, metrics, nothing, 1)
+    for route in rest(models, metrics, clock, "node", Admin(models, metrics, nothing)).table:
+        path = route.path.replace("{rest...}", "models/{model}")
+        found = re.search(rf"(GET|POST|DELETE) {re.escape(path)}[`\[?]", docs(), re.IGNORECASE)
+        assert found, f"docs/ does not mention {path}"
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -144,6 +151,29 @@ def test_every_field_of_a_manifest_and_a_rule_is_documented():
     for kind, page, spare in ((Manifest, "guide/bundle.md", {"extra"}), (Rule, "operate/node.md", set())):
         first = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row.split("|")[1])}
         assert {one.name for one in dataclasses.fields(kind)} - spare - first == set()
+
+
+def test_every_metric_has_its_row():
+    clock = Clock()
+    metrics = Metrics(clock)
+    metrics.of("parts", 1).shadow.compared(True, 1.0)
+    metrics.watch(lambda: MachineLoad(0.5, 2, 1))
+    page = metrics.page().decode()
+    told = {name for row in rows("operate/metrics.md") for name in re.findall(r"`(:?\w[\w:]*)`", row.split("|")[1])}
+    assert set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)) - told == set()
+
+
+def test_every_option_of_a_runtime_is_documented():
+    for runner in ("onnx", "litert", "openvino"):
+        law = text(SOURCE / "engine" / "runners" / f"{runner}.py").split('"""')[1]
+        options = re.findall(r"`(\w+)`", law.partition("Options of `runtime`")[2])
+        assert options, f"{runner}.py: its law names no options"
+        assert {o for o in options if not any(r.startswith(f"| `{o}` |") for r in rows("guide/runtimes.md"))} == set()
+
+
+def test_every_field_of_a_config_that_is_refused_is_documented():
+    page = text(DOCS / "guide" / "migrate-from-triton.md")
+    assert [field for field in REFUSED if f"`{field}`" not in page] == []
 
 
 def test_every_error_is_documented():

@@ -20,7 +20,7 @@ PUBLIC = ["Answer", "Client", "Finding", "SkerryError", "__version__"]
 
 HEAVY = {"numpy", "onnxruntime", "onnx", "torch", "sqlalchemy", "alembic", "starlette", "uvicorn", "typer", "rich"}
 DEVICE_NEVER = HEAVY | {"cryptography", "PIL", "jinja2", "prometheus_client"}
-NODE_NEVER = {"torch", "sqlalchemy", "alembic", "onnx", "onnxscript", "jinja2", "typer", "rich"}
+NODE_NEVER = {"torch", "sqlalchemy", "alembic", "onnx", "onnxscript", "jinja2", "typer", "rich", "starlette", "uvicorn"}
 HUB_NEVER = {"onnxruntime", "numpy", "torch", "onnx", "onnxscript", "PIL"}
 DEVICE_SECONDS = 0.100  # processor time of `import skerry`, beyond the interpreter's own start
 
@@ -70,6 +70,13 @@ def test_the_device_imports_in_under_100_ms():
 def test_a_part_never_loads_what_is_anothers(part, never):
     loaded = heads(fresh(WHOLE_PART, part))
     assert not loaded & never
+
+
+def test_the_control_process_of_a_node_needs_no_arrays():
+    """Workers do the arithmetic; what the control process imports is memory and time to the first answer."""
+    code = "import json, sys, skerry.node.app, skerry.node.alone; print(json.dumps(sorted(sys.modules)))"
+    never = {"numpy", "onnxruntime", "PIL", "simplejpeg", "simdjson", "orjson", "google", "grpc", "urllib3"}
+    assert not heads(fresh(code)) & never
 
 
 def test_the_command_line_starts_without_any_part():

@@ -49,7 +49,7 @@ GOOD = {
     "host/settings.py": "import os\nimport tomllib\nx = os.environ\nfrom os import environ",
     "host/keys.py": "import cryptography",
     "engine/runners/onnx.py": "import numpy\nimport onnxruntime\nfrom skerry.host import keys",
-    "node/app.py": "import starlette\nfrom skerry.engine.runners import onnx",
+    "node/app.py": "import uvloop\nfrom skerry.engine.runners import onnx",
     "node/agent.py": "try:\n    pass\nexcept Exception:  # boundary: here\n    pass",
     "hub/store/schema.py": "import sqlalchemy\nfrom sqlalchemy import orm",
     "forge/train.py": "import torch, onnx, rich",

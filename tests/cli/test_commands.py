@@ -236,7 +236,7 @@ def test_an_unknown_log_level_is_told():
     assert "debug, info, warning, error" in " ".join(result.stderr.split())
 
 
-LACKING = [("uvicorn", ["serve", "x.onnx"]), ("cryptography", ["keys", "new", "k"])]
+LACKING = [("uvloop", ["serve", "x.onnx"]), ("cryptography", ["keys", "new", "k"])]
 
 
 @pytest.mark.parametrize(("library", "command"), LACKING)

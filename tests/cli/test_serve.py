@@ -96,7 +96,10 @@ def test_serve_a_bare_file_and_a_repository_with_strays(tmp_path):
         folder.mkdir(parents=True)
         adder_onnx(folder / "model.onnx")
     (repository / "README.md").write_text("strays")
-    (repository / "adder" / "config.pbtxt").write_text("x")
+    (repository / "adder" / "config.pbtxt").write_text('platform: "onnxruntime_onnx"')
+    (repository / "odd" / "1").mkdir(parents=True)
+    adder_onnx(repository / "odd" / "1" / "model.onnx")
+    (repository / "odd" / "config.pbtxt").write_text("x")
     (repository / "empty").mkdir()
     bare = brightness_onnx(tmp_path / "bare.onnx")
     with served(repository, bare, json_line=False) as (_, ready):

@@ -7,7 +7,7 @@ import pytest
 from skerry.core import errors
 
 TREE = {
-    "RequestError": ["Invalid", "NotFound", "TooLarge", "NotAllowed", "Conflict"],
+    "RequestError": ["Invalid", "NotFound", "TooLarge", "NotAllowed", "Conflict", "Unsupported"],
     "BusyError": ["QueueFull", "NotReady", "DeadlinePassed"],
     "TrustError": ["BadSignature", "Expired", "RolledBack", "WrongDigest"],
     "PeerError": ["Unreachable", "BrokenReply"],

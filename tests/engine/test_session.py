@@ -11,7 +11,7 @@ from skerry.core.errors import Invalid, LoadFailed, RunFailed, TooLarge
 from skerry.core.manifest import Runtime, StepEntry
 from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Spec, Tensor
-from skerry.engine.arrays import dtype_of, to_array, to_tensor
+from skerry.engine.arrays import dtype_of, numpy_of, to_array, to_tensor
 from skerry.engine.bundle import Bundle, check_needs
 from skerry.engine.runners.fake import FakeRunner
 from skerry.engine.runners.runner import Threads
@@ -67,7 +67,7 @@ def test_a_free_dimension_may_be_nothing(adder):
 
 @pytest.mark.parametrize("kind", list(DType), ids=lambda k: k.value)
 def test_arrays_and_tensors_are_the_same(kind):
-    array = np.asarray([[0, 1], [1, 0]]).astype(kind.numpy)
+    array = np.asarray([[0, 1], [1, 0]]).astype(kind.numpy).view(numpy_of(kind))
     if kind is DType.BYTES:
         array = np.asarray([[b"a", b""], ["é".encode(), b"\xff"]], object)
     found = to_tensor("x", array)
@@ -169,9 +169,9 @@ def test_bad_images_are_the_callers_fault():
 @pytest.mark.parametrize(
     ("pre", "post", "text"),
     [
-        ([("resize", {"width": 8, "height": 8})], [], "expected 'decode_image' first"),
+        ([("resize", {"width": 8, "height": 8})], [], "expected a step that decodes first, as 'decode_image'"),
         ([], [("top_k", {"output": "y"})], "expected steps before the model too"),
-        ([("blur", {})], [], "unknown step 'blur'; this node can do: decode_image"),
+        ([("blur", {})], [], "unknown step 'blur'; this node can do: .*decode_image"),
         (PRE, [("blur", {})], "unknown step 'blur'; this node can do: decode_boxes"),
     ],
 )
@@ -187,8 +187,11 @@ def test_steps_that_cannot_be_are_invalid(pre, post, text):
         (lambda m: replace(m, inputs=(replace(m.inputs[0], dtype=DType.FP16),)), "the manifest's are not the model"),
         (lambda m: replace(m, outputs=(replace(m.outputs[0], name="other"),)), "the manifest's are not the model"),
         (lambda m: replace(m, outputs=()), "the manifest's are not the model's"),
-        (lambda m: replace(m, runtime=Runtime("tensorrt", "model.onnx")), "'tensorrt'; this node can do: onnx"),
-        (lambda m: replace(m, pre=(StepEntry("warp"), *m.pre)), "unknown step 'warp'; this node can do: decode_image"),
+        (lambda m: replace(m, runtime=Runtime("tensorrt", "model.onnx")), "'tensorrt'; this node can do: .*onnx"),
+        (
+            lambda m: replace(m, pre=(StepEntry("warp"), *m.pre)),
+            "unknown step 'warp'; this node can do: .*decode_image",
+        ),
         (lambda m: replace(m, post=(StepEntry("top_k", {"output": "y", "j": 1}),)), "'top_k': unknown options j"),
         (lambda m: replace(m, pre=(StepEntry("decode_image", {"colour": 5}), *m.pre[1:])), "colour: expected one of"),
         (lambda m: replace(m, needs={"memory": 1 << 50}), f"needs {1 << 50} bytes of memory; here are"),

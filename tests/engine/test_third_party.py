@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Tensor
 from skerry.engine.arrays import to_tensor
+from skerry.engine.bundle import Bundle
 from skerry.engine.golden import check_goldens
 from skerry.engine.make import Wishes, make_bundle
 from skerry.engine.runners.runner import Threads
 from skerry.engine.session import open_bare, open_session
+from skerry.engine.state import Sequence
 from skerry.host.clock import Clock
 from skerry.host.files import Disk
 from tests.engine.kit import HERE, data
@@ -61,22 +64,52 @@ def test_mnist_reads_the_digits(tmp_path):
         assert sight.findings[0].index == digit, photo
 
 
-@pytest.mark.parametrize("sound", ["silence", "speech"])
-def test_silero_hears_speech(sound):
-    golden = json.loads(data("silero_vad/golden.json").read_text())["observed"][f"{sound}.wav"]
-    session = open_bare(data("silero_vad/silero_vad_16k_op15.onnx"), ModelName("vad"), 1, Threads(), Clock())
-    with wave.open(str(data(f"silero_vad/{sound}.wav"))) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
-    state, context, heard = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32), []
-    for start in range(0, len(samples) - 511, 512):
-        chunk = samples[start : start + 512]
-        given = [to_tensor("input", np.concatenate([context, chunk])[None]), to_tensor("state", state)]
-        found = session.infer([*given, to_tensor("sr", np.asarray(16000, np.int64))])
-        context, state = chunk[-64:], found["stateN"]
-        heard.append(float(found["output"].reshape(-1)[0]))
-    assert len(heard) == golden["chunks"]
-    assert max(heard) == pytest.approx(golden["max"], abs=0.002)
-    np.testing.assert_allclose(heard[:5], golden["first5"], atol=2e-4)
+def sound_of(name):
+    with wave.open(str(data(f"silero_vad/{name}.wav"))) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+
+
+def windows(samples):
+    """Return windows of 64 samples of context and 512 new ones."""
+    padded = np.concatenate([np.zeros(64, np.float32), samples])
+    return [padded[start : start + 576][None] for start in range(0, len(samples) - 511, 512)]
+
+
+def silero(runtime, threads=1):
+    """Return silero as a bundle that declares its state."""
+    path = data("silero_vad/silero_vad_16k_op15.onnx")
+    bare = open_bare(path, ModelName("vad"), 1, Threads(), Clock())
+    hidden = replace(
+        bare.manifest,
+        runtime=replace(bare.manifest.runtime, extra={"state": [{"input": "state", "output": "stateN"}], **runtime}),
+        inputs=tuple(spec for spec in bare.inputs if spec.name != "state"),
+        outputs=tuple(spec for spec in bare.outputs if spec.name != "stateN"),
+    )
+    return open_session(Bundle(path.parent, hidden), Threads(1, threads), HERE, Clock())
+
+
+def hear(session, window, sequence=None):
+    found = session.infer([to_tensor("input", window), to_tensor("sr", np.asarray(16000, np.int64))], sequence)
+    return float(found["output"].item())
+
+
+@pytest.mark.parametrize("runtime", [{}, {"denormals_as_zero": True}], ids=["plain", "denormals"])
+def test_silero_hears_speech_in_two_streams_at_once(runtime):
+    golden = json.loads(data("silero_vad/golden.json").read_text())["observed"]
+    session = silero(runtime)
+    assert [spec.name for spec in session.inputs] == ["input", "sr"]
+    heard = {name: [] for name in ("silence", "speech")}
+    streams = {name: windows(sound_of(name)) for name in heard}
+    for turn in range(golden["speech.wav"]["chunks"]):
+        for name, chunks in streams.items():
+            heard[name].append(hear(session, chunks[turn], Sequence(name, start=turn == 0)))
+    for name, values in heard.items():
+        assert max(values) == pytest.approx(golden[f"{name}.wav"]["max"], abs=0.002)
+        np.testing.assert_allclose(values[:5], golden[f"{name}.wav"]["first5"], atol=2e-4)
+    assert max(heard["silence"]) < 0.5 <= max(heard["speech"])
+    loudest = int(np.argmax(heard["speech"]))
+    alone = [hear(session, streams["speech"][loudest]) for _ in range(2)]
+    assert alone[0] == alone[1] != heard["speech"][loudest]
 
 
 def test_fastestdet_loads_and_gives_its_grid(tmp_path):

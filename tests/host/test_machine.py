@@ -5,6 +5,7 @@ import os
 import pytest
 
 from skerry.host import machine
+from skerry.host.machine import Load, Meter, resident
 
 
 def cgroup(folder, **files):
@@ -80,3 +81,48 @@ def test_the_limit_of_memory(tmp_path, file, text, limited):
     (tmp_path / file).write_text(text)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert machine.memory(tmp_path) == (1048576 if limited else total)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "share"),
+    [
+        ("cpu  10 0 10 80 0 0 0 0 0 0", "cpu  60 0 60 80 0 0 0 0 0 0", 1.0),
+        ("cpu  10 0 10 80 0 0 0 0 0 0", "cpu  10 0 10 180 0 0 0 0 0 0", 0.0),
+        ("cpu  10 0 10 80 0 0 0 0 0 0", "cpu  20 0 20 100 60 0 0 0 0 0", 0.2),  # waiting for the disk is not busy
+        ("cpu  10 0 10 80 0 0 0 0 5 0", "cpu  20 0 10 90 0 0 0 0 90 0", 0.5),  # a guest's time is in user already
+        ("cpu  10 0 10 80", "cpu  10 0 10 80", 0.0),
+        ("", "", 0.0),
+        ("cpu  x 0 10 80", "intr 5", 0.0),
+    ],
+)
+def test_how_busy_the_machine_is(tmp_path, before, after, share):
+    (tmp_path / "meminfo").write_text(
+        "MemTotal:    1000 kB\nMemFree:  10 kB\nMemAvailable:   400 kB\nHugePages_Total: 0\n"
+    )
+    (tmp_path / "stat").write_text(f"{before}\ncpu0 1 2 3\n")
+    meter = Meter(tmp_path)
+    meter.look()
+    (tmp_path / "stat").write_text(f"{after}\ncpu0 1 2 3\n")
+    found = meter.look()
+    assert found.cpu == pytest.approx(share)
+    assert (found.memory_total, found.memory_used) == (1000 << 10, 600 << 10)
+
+
+def test_an_old_kernel_and_none(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 10 kB\nMemFree: 4 kB\n")
+    assert Meter(tmp_path).look() == Load(0.0, 10 << 10, 6 << 10)
+    assert Meter(tmp_path / "none").look() == Load(0.0, 0, 0)
+
+
+def test_this_machine_is_somewhere_between():
+    found = Meter().look()
+    assert 0 <= found.cpu <= 1
+    assert 0 < found.memory_used < found.memory_total
+
+
+def test_the_memory_of_a_process(tmp_path):
+    assert resident(os.getpid()) > 5 << 20
+    assert resident(1 << 30) == 0
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/statm").write_text("junk")
+    assert resident(7, tmp_path) == 0

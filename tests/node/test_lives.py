@@ -2,80 +2,123 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import stat
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
-from skerry.core.errors import Conflict, Invalid, LoadFailed
+from skerry.core.errors import Conflict, Invalid, LoadFailed, NotFound
 from skerry.core.trust import Trust
-from skerry.host.clock import Clock
 from skerry.host.files import Disk
 from skerry.host.keys import verify
-from skerry.node.alone import Alone
-from skerry.node.load import Loader
-from skerry.node.metrics import Metrics
-from skerry.node.models import Ask, Models
-from skerry.node.obedient import Obedient, node_name
-from skerry.node.repository import find
-from skerry.node.settings import NodeSettings
+from skerry.node.alone import Alone, alone
+from skerry.node.app import Shared
+from skerry.node.layers import Recorded
+from skerry.node.obedient import Obedient
+from skerry.node.settings import NodeSettings, node_name
 from tests.engine.kit import HERE
 from tests.link.server import serving
 from tests.models import adder_onnx, brightness_bundle, grey_png
+from tests.node.kit import SECONDS, Place, loader, until
 from tests.node.update.sea import KEY, Sea
-from tests.system.world import until
 
 
 @pytest.fixture
-def models():
-    found = Models(Clock(), Metrics())
+def live():
+    found = Place()
     yield found
+    found.quiet()
     found.close()
 
 
-def alone(models, *paths):
+def shared(live, settings, trust=None, record=False):
+    return Shared(settings, "http://me", loader(trust, record=record), live.models, live.metrics, live.clock)
+
+
+def settled(live, *paths):
     """Let a node alone load these; return it, and what it called ready or False if it gave up."""
     ended, told = threading.Event(), []
-    life = Alone(find(paths), Loader(None, HERE, Clock(), 1, 4), models)
+    life = alone(shared(live, NodeSettings(paths=paths)))
     life.start(lambda names: (told.append(names), ended.set()), lambda: (told.append(False), ended.set()))
-    assert ended.wait(20)
+    assert ended.wait(SECONDS)
     life.stop()
     return life, told[0]
 
 
-def test_alone_it_loads_bundles_and_files(models, tmp_path):
+def older(path, seconds=60):
+    """Make a file seem to be written some time ago; one just written may be half of what it will be."""
+    at = time.time() - seconds
+    os.utime(path, (at, at))
+    return path
+
+
+def test_alone_it_loads_bundles_and_files(live, tmp_path):
     bundle = brightness_bundle(tmp_path / "b")
-    life, told = alone(models, adder_onnx(tmp_path / "adder.onnx"), bundle.path)
+    life, told = settled(live, adder_onnx(tmp_path / "adder.onnx"), bundle.path)
     assert told == ["adder", "brightness"]
     assert life.failure is None
-    assert models.troubles() == {}
+    assert live.models.troubles() == {}
 
 
-def test_alone_a_bad_model_is_named_and_the_others_serve(models, tmp_path):
+def test_alone_a_bad_model_is_named_and_the_others_serve(live, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"x")
-    life, told = alone(models, adder_onnx(tmp_path / "adder.onnx"), tmp_path / "bad.onnx")
+    life, told = settled(live, adder_onnx(tmp_path / "adder.onnx"), tmp_path / "bad.onnx")
     assert told == ["adder"]
     assert life.failure is None
-    assert "cannot load bad.onnx" in models.troubles()["bad"]
+    assert "cannot load bad.onnx" in live.models.troubles()["bad"]
 
 
-def test_alone_with_nothing_that_loads_it_gives_up(models, tmp_path):
+def test_alone_with_nothing_that_loads_it_gives_up(live, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"x")
-    life, told = alone(models, tmp_path / "bad.onnx")
+    life, told = settled(live, tmp_path / "bad.onnx")
     assert told is False
     assert isinstance(life.failure, LoadFailed)
-    assert "bad.onnx: ONNX Runtime cannot load bad.onnx" in str(life.failure)
+    assert "ONNX Runtime cannot load bad.onnx" in str(life.failure)
 
 
-def obedient(models, settings, *keys):
-    return Obedient(
-        settings, "http://me", models, models._metrics, Loader(Trust(keys, verify), HERE, Clock(), 1, 4), Disk()
-    )
+def test_alone_it_follows_what_changes(live, tmp_path):
+    place = tmp_path / "models" / "adder"
+    for version in (1, 2):
+        (place / str(version)).mkdir(parents=True)
+    older(adder_onnx(place / "1" / "model.onnx"))
+    ready = threading.Event()
+    life = alone(shared(live, NodeSettings(paths=(tmp_path / "models",))))
+    assert isinstance(life, Alone)
+    life.start(lambda _: ready.set(), ready.set)
+    assert ready.wait(SECONDS)
+    assert live.models.live("adder").manifest.version == 1
+    older(adder_onnx(place / "2" / "model.onnx"))
+    until("version 2", lambda: live.models.live("adder").manifest.version == 2)
+    life.unload("adder")
+    assert live.models.names() == []
+    with pytest.raises(NotFound, match="model adder: not in service"):
+        life.unload("adder")
+    with pytest.raises(NotFound, match="model none: not in the repository"):
+        life.load("none")
+    life.load("adder")
+    assert live.models.live("adder").manifest.version == 2
+    (place / "2" / "model.onnx").write_bytes(b"spoilt")
+    older(place / "2" / "model.onnx", 30)
+    time.sleep(1.5)
+    assert live.models.names() == ["adder"]  # what serves is not lost to a file that cannot
+    life.stop()
 
 
-def test_obedient_it_serves_what_the_hub_desires_and_keeps_results(models, tmp_path):
+def test_alone_with_nothing_there_it_says_so(live, tmp_path):
+    with pytest.raises(NotFound):
+        alone(shared(live, NodeSettings(paths=(tmp_path / "none",))))
+    with pytest.raises(Invalid, match="nothing to serve: give a bundle, a model file or a repository"):
+        alone(shared(live, NodeSettings()))
+
+
+def obedient(live, settings, *keys):
+    return Obedient(shared(live, settings, Trust(keys, verify), record=True), Disk())
+
+
+def test_obedient_it_serves_what_the_hub_desires_and_keeps_results(live, tmp_path):
     sea = Sea(tmp_path / "sea")
     sea.order(sea.publish(1).manifest)
     state = tmp_path / "state"
@@ -88,37 +131,39 @@ def test_obedient_it_serves_what_the_hub_desires_and_keeps_results(models, tmp_p
 
     with serving(act) as url:
         settings = NodeSettings(hub=url, name="boat", state=state, join_token="j")
-        life, told = obedient(models, settings, KEY.public), []
+        life, told = obedient(live, settings, KEY.public), []
         life.start(told.append, lambda: None)
         assert told == [[]]
-        until("the model", models.names, 20)
-        seen = asyncio.run(life.infer(Ask("brightness", image=grey_png(255), source="cam")))
-        epoch, seq = seen.result.split("/")
+        until("the model", live.models.names)
+        assert isinstance(life.recorded, Recorded)
+        live.serve(life.recorded)
+        reply = live.client.post("/predict?source=cam", content=grey_png(255))
+        epoch, seq = reply.json()["result"].split("/")
         assert (len(epoch), seq) == (16, "1")
-        until("the report", lambda: sea.reports and sea.reports[-1].models, 20)
+        until("the report", lambda: sea.reports and sea.reports[-1].models)
         facts = sea.reports[-1].facts
         assert {"skerry", "cpus", "memory", "architecture", "system", "runtimes", "disk_free"} <= set(facts)
-        assert b"skerry_journal_backlog 1.0" in models._metrics.page()
+        assert b"skerry_journal_backlog 1.0" in live.metrics.page()
         life.stop()
 
 
-def test_obedient_it_makes_a_secret_of_its_own_once(models, tmp_path):
+def test_obedient_it_makes_a_secret_of_its_own_once(live, tmp_path):
     settings = NodeSettings(hub="http://127.0.0.1:1", name="boat", state=tmp_path / "state")
-    first = obedient(models, settings, KEY.public)
+    first = obedient(live, settings, KEY.public)
     with pytest.raises(Conflict, match="another process uses this folder"):
-        obedient(models, settings, KEY.public)
+        obedient(live, settings, KEY.public)
     first.stop()
     secret = (tmp_path / "state" / "secret").read_bytes()
     assert len(secret) >= 40
     assert stat.S_IMODE((tmp_path / "state" / "secret").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-    obedient(models, settings, KEY.public).stop()
+    obedient(live, settings, KEY.public).stop()
     assert (tmp_path / "state" / "secret").read_bytes() == secret
 
 
-def test_obedient_it_trusts_somebody_and_has_a_name(models, tmp_path):
+def test_obedient_it_trusts_somebody_and_has_a_name(live, tmp_path):
     with pytest.raises(Invalid, match="needs at least one publisher's public key; see --trust"):
-        obedient(models, NodeSettings(hub="http://x", name="boat", state=tmp_path))
+        obedient(live, NodeSettings(hub="http://x", name="boat", state=tmp_path))
     assert node_name(NodeSettings(name="boat"), HERE) == "boat"
     assert node_name(NodeSettings(), replace(HERE, host="box-7.lan.example")) == "box-7"
     with pytest.raises(Invalid, match="node name"):

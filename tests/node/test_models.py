@@ -1,33 +1,27 @@
+"""Models and their generations behind workers that a test holds: who answers, what is refused, what a death does."""
+
 from __future__ import annotations
 
-import asyncio
+import os
 import threading
 import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from skerry.core.errors import Invalid, NotFound, NotReady, QueueFull, RunFailed
+from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady, RunFailed
 from skerry.core.names import ModelName
-from skerry.core.tensor import DType, Tensor
-from skerry.host.clock import Clock
-from skerry.node.metrics import Metrics
-from skerry.node.models import Ask, Models
-from skerry.node.worker import CALLERS, Retired, Worker
-from tests.node.kit import Held, session, steady
-
-ONE = (Tensor("x", DType.FP32, (1,), bytes(4)),)
-
-
-def ask(models, name="m", version=None, tensors=ONE, image=None):
-    return asyncio.run(models.infer(Ask(name, version, image, tensors)))
+from skerry.node.generation import MAX_DEATHS, State
+from skerry.node.worker.fake import FakeWorker
+from skerry.node.worker.order import Order
+from tests.node.kit import SECONDS, Held, living, session, steady, until
 
 
 @pytest.fixture
-def models():
-    found = Models(Clock(), Metrics())
-    yield found
-    found.close()
+def live():
+    with living() as found:
+        yield found
+        found.quiet()
 
 
 def versions(metrics):
@@ -37,8 +31,8 @@ def versions(metrics):
     return {(s.labels["model"], s.labels["version"]) for s in samples}
 
 
-def test_the_states_of_a_model(models):
-    m = ModelName("m")
+def test_the_states_of_a_model(live):
+    models, m = live.models, ModelName("m")
     assert models.troubles() == {"": "no model to serve yet"}
     with pytest.raises(NotFound, match="unknown model: m; this node serves: none"):
         models.live("m")
@@ -49,7 +43,7 @@ def test_the_states_of_a_model(models):
     models.expect(m, "too big")
     with pytest.raises(NotReady, match="not ready: too big"):
         models.live("m")
-    models.swap(Worker(steady(version=2), 1))
+    live.put(steady(version=2))
     assert models.troubles() == {}
     assert models.live("m").manifest.version == models.live("m", 2).manifest.version == 2
     with pytest.raises(NotFound, match="unknown version: 1 of model m; this node serves 2"):
@@ -63,136 +57,339 @@ def test_the_states_of_a_model(models):
     models.drop(m)
 
 
-def test_the_default_is_the_only_one(models):
+def test_the_default_is_the_only_one(live):
     with pytest.raises(Invalid, match="this node serves none"):
-        models.default()
-    models.expect(ModelName("a"))
-    assert models.default() == "a"
-    models.swap(Worker(steady("b"), 1))
+        live.models.default()
+    live.models.expect(ModelName("a"))
+    assert live.models.default() == "a"
+    live.put(steady("b"))
     with pytest.raises(Invalid, match="this node serves a, b; choose with"):
-        models.default()
+        live.models.default()
 
 
-def test_an_answer_says_by_whom(models):
-    models.swap(Worker(steady(version=4), 1))
-    seen = ask(models)
-    assert (seen.manifest.version, seen.digest, seen.result) == (4, seen.manifest.digest, "")
-    assert seen.arrays["y"].tolist() == [4]
-    with pytest.raises(Invalid, match="takes tensors, not images; 'skerry bundle init' declares"):
-        ask(models, tensors=(), image=b"x")
+def test_an_answer_says_by_whom(live):
+    live.put(steady(version=4))
+    seen = live.ask()
+    assert (seen.version, seen.y) == (4, [4])
     with pytest.raises(Invalid, match="inputs: expected x"):
-        ask(models, tensors=())
+        live.ask(body=b'{"inputs": [{"name": "z", "datatype": "FP32", "shape": [1], "data": [1]}]}')
 
 
-def test_a_swap_under_load_fails_nobody(models):
-    models.swap(Worker(steady(version=1), 64))
+def test_a_swap_under_load_fails_nobody(live):
+    live.put(steady(version=1), depth=4)
     stop, failures, seen = threading.Event(), [], set()
 
-    async def client():
+    def client():
         while not stop.is_set():
             try:
-                found = await models.infer(Ask("m", tensors=ONE))
-                assert found.arrays["y"].tolist() == [found.manifest.version]
-                seen.add(found.manifest.version)
+                found = live.ask()
+                assert found.y == [found.version]
+                seen.add(found.version)
             except Exception as error:
                 failures.append(error)
                 raise
 
-    async def all_clients():
-        await asyncio.gather(*[client() for _ in range(8)])
-
-    threads = [threading.Thread(target=lambda: asyncio.run(all_clients())) for _ in range(2)]
+    threads = [threading.Thread(target=client) for _ in range(8)]
     for thread in threads:
         thread.start()
-    sessions = []
     for version in range(2, 60):
-        sessions.append(steady(version=version))
-        models.swap(Worker(sessions[-1], 64))
+        live.put(steady(version=version), depth=4)
         time.sleep(0.005)
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     assert failures == []
     assert len(seen) > 10
-    assert all(s._runner.closed for s in sessions[:-1])
-    assert not sessions[-1]._runner.closed
-    assert versions(models._metrics) == {("m", "59")}
+    until("the old ones to be freed", lambda: all(one._session._runner.closed for one in live.fakes[:-1]))
+    assert not live.fakes[-1]._session._runner.closed
+    assert versions(live.metrics) == {("m", "59")}
 
 
-def test_the_old_model_answers_what_it_took_and_is_freed_then(models):
+def test_the_old_model_answers_what_it_took_and_is_freed_then(live):
     old = Held(version=1)
-    models.swap(Worker(old.session, 4))
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(ask(models)))
-    waiting.start()
-    assert old.entered.acquire(timeout=5)
-    swapping = threading.Thread(target=lambda: models.swap(Worker(steady(version=2), 4)))
-    swapping.start()
-    deadline = time.monotonic() + 5
-    while models.live("m").manifest.version == 1:
-        assert time.monotonic() < deadline
-    assert ask(models).manifest.version == 2  # the new one answers while the old one still works
+    live.put(old.session)
+    runs, waits = live.submit(), live.submit()
+    assert old.entered.acquire(timeout=SECONDS)
+    live.put(steady(version=2))
+    assert b'"model_version":"2"' in waits.result(SECONDS).body.replace(b" ", b"")  # what waited moves to the new one
+    assert live.ask().version == 2
     assert not old.runner.closed
+    assert not runs.done()
     old.gate.set()
-    waiting.join(5)
-    swapping.join(5)
-    assert [a.manifest.version for a in answers] == [1]
-    assert old.runner.closed
-    assert versions(models._metrics) == {("m", "2")}
+    assert b'"model_version":"1"' in runs.result(SECONDS).body.replace(b" ", b"")
+    until("the old one to be freed", lambda: old.runner.closed)
+    assert versions(live.metrics) == {("m", "2")}
 
 
-def test_failures_are_counted_by_class_and_dropped_with_their_version(models):
+def test_two_versions_side_by_side(live):
+    for version in (1, 2, 3):
+        live.put(steady(version=version), keep=(1, 2))
+    assert [one.manifest.version for one in live.models.generations("m")] == [1, 2, 3]
+    assert [live.ask(version=v).version for v in (None, 1, 2, 3)] == [3, 1, 2, 3]
+    live.put(steady(version=2), keep=(1, 3))  # the same again: the newest stays the default
+    assert live.ask().version == 3
+    live.models.drop("m", 3)
+    assert [live.ask(version=v).version for v in (None, 1)] == [2, 1]
+    with pytest.raises(NotFound, match="unknown version: 3 of model m; this node serves 1, 2"):
+        live.models.live("m", 3)
+    live.put(steady(version=4))
+    assert [one.manifest.version for one in live.models.generations("m")] == [4]
+    until("the others to be freed", lambda: sum(one._session._runner.closed for one in live.fakes) == 4)
+    assert versions(live.metrics) == {("m", "4")}
+
+
+def test_what_waits_for_a_dropped_version_is_answered_by_the_one_that_stays(live):
+    held = Held(version=2)
+    live.put(steady(version=1))
+    live.put(held.session, keep=(1,))
+    runs, waits = live.submit(version=2), live.submit(version=2)
+    live.models.drop("m", 2)
+    assert b'"model_version":"1"' in waits.result(SECONDS).body.replace(b" ", b"")
+    held.gate.set()
+    assert b'"model_version":"2"' in runs.result(SECONDS).body.replace(b" ", b"")
+
+
+def test_what_waits_for_a_dropped_model_is_told(live):
+    held = Held()
+    live.put(held.session)
+    runs, waits = live.submit(), live.submit()
+    live.models.drop("m")
+    with pytest.raises(NotReady, match="model m: out of service"):
+        waits.result(SECONDS)
+    held.gate.set()
+    assert runs.result(SECONDS)
+    until("it to be freed", lambda: held.runner.closed)
+
+
+def test_failures_are_counted_by_class_and_dropped_with_their_version(live):
     def fails(_):
         raise RunFailed("no")
 
-    models.swap(Worker(session("m", 1, fails), 1))
+    live.put(session("m", 1, fails))
     with pytest.raises(Invalid, match="no"):  # the caller's tensors, as far as anyone can tell
-        ask(models)
-    assert b'outcome="Invalid",version="1"} 1.0' in models._metrics.page()
-    models.swap(Worker(steady(version=2), 1))
-    assert versions(models._metrics) == set()
-    ask(models)
-    assert versions(models._metrics) == {("m", "2")}
-    models.drop(ModelName("m"))
-    assert versions(models._metrics) == set()
+        live.ask()
+    assert b'outcome="Invalid",version="1"} 1.0' in live.metrics.page()
+    live.put(steady(version=2))
+    assert ("m", "1") not in versions(live.metrics)
+    live.ask()
+    assert versions(live.metrics) == {("m", "2")}
+    live.models.drop(ModelName("m"))
+    assert versions(live.metrics) == set()
 
 
-def test_close_frees_everything(models):
-    sessions = [steady(name) for name in "abc"]
-    for one in sessions:
-        models.swap(Worker(one, 1))
-    models.close()
-    assert all(s._runner.closed for s in sessions)
-    assert models.names() == []
+def test_close_frees_everything(live):
+    fakes = [live.put(steady(name)) for name in "abc"]
+    live.running.do(live.models.close)
+    assert all(one._session._runner.closed for one in fakes)
+    assert live.models.names() == []
 
 
-# --- the worker ---
+def test_whoever_asked_to_be_told_hears_of_every_change(live):
+    told = []
+    live.models.changed.append(lambda: told.append(live.models.names()))
+    live.put(steady())
+    live.models.drop("m")
+    assert told == [["m"], []]
 
 
-def test_a_worker_takes_so_many_and_then_no_more():
+# --- deaths ---
+
+
+def bears(live, make, version=1):
+    """Say what is born when the worker of a version has died."""
+
+    def again(order: Order, _) -> FakeWorker:
+        made = make()
+        live.fakes.append(FakeWorker(made, order))
+        return live.fakes[-1]
+
+    live.nest.born["m", version] = again
+
+
+def state(live, version=None):
+    return live.models.live("m", version).state
+
+
+def kill(live, version=None):
+    """Kill the worker of a version; wait until that is seen."""
+    generation = live.models.live("m", version)
+    worker = generation.queue.worker
+    worker.kill()
+    until("the death to be seen", lambda: generation.queue.worker is not worker)
+
+
+def test_a_worker_that_dies_is_replaced_and_nobody_notices(live):
     held = Held()
-    worker = Worker(held.session, waiting=3)
-    futures = [worker.submit(lambda s: s.infer(ONE)) for _ in range(3 + CALLERS)]
-    with pytest.raises(QueueFull, match=f"model m: {3 + CALLERS} requests are waiting; try later"):
-        worker.submit(lambda s: s.infer(ONE))
+    bears(live, steady)
+    live.put(held.session, depth=2)
+    asked = [live.submit() for _ in range(5)]
+    assert held.entered.acquire(timeout=SECONDS)
+    kill(live)
+    assert all(b'"data":[1' in one.result(SECONDS).body.replace(b" ", b"") for one in asked)
     held.gate.set()
-    assert all(f.result(5)["y"].tolist() == [0] for f in futures)
-    for _ in range(20):  # places come back, also from failures and cancelled ones
-        assert worker.submit(lambda _: 1 / 1).result(5) == 1
-        with pytest.raises(ZeroDivisionError):
-            worker.submit(lambda _: 1 / 0).result(5)
-    worker.retire()
-    with pytest.raises(Retired):
-        worker.submit(lambda s: s)
+    assert state(live) is State.SERVING
+    assert live.models.troubles() == {}
+    assert live.metrics.counts("m") == {"swaps": 1, "restarts": 1, "quarantines": 0}
 
 
-def test_a_cancelled_call_gives_its_place_back():
-    held = Held()
-    worker = Worker(held.session, waiting=1)
-    futures = [worker.submit(lambda s: s.infer(ONE)) for _ in range(CALLERS + 1)]
-    assert futures[-1].cancel()
-    last = worker.submit(lambda s: s.infer(ONE))
+def test_while_it_is_away_the_node_says_so_and_requests_wait(live):
+    gate = threading.Event()
+    bears(live, lambda: (gate.wait(SECONDS), steady())[1])
+    live.put(steady())
+    kill(live)
+    assert state(live) is State.REVIVING
+    assert live.models.troubles() == {"m": "its worker died; a new one is starting"}
+    with pytest.raises(NotReady, match="model m: its worker died; a new one is starting"):
+        live.models.live("m").check()
+    waits = live.submit()
+    gate.set()
+    assert waits.result(SECONDS)
+    assert live.models.troubles() == {}
+
+
+def test_a_request_that_kills_is_refused_the_second_time(live):
+    first, second = Held(), Held()
+    sessions = iter([second.session, steady()])
+    bears(live, lambda: next(sessions))
+    live.put(first.session)
+    deadly, other = live.submit(), live.submit()
+    assert first.entered.acquire(timeout=SECONDS)
+    kill(live)
+    assert second.entered.acquire(timeout=SECONDS)
+    kill(live)
+    with pytest.raises(NotReady, match="its worker died twice under this request"):
+        deadly.result(SECONDS)
+    assert other.result(SECONDS)
+    first.gate.set()
+    second.gate.set()
+
+
+def test_one_that_cannot_be_born_again_is_quarantined(live, caplog):
+    live.put(steady())
+    waits = live.submit()
+    waits.result(SECONDS)
+    kill(live)
+    until("the quarantine", lambda: state(live) is State.QUARANTINED)
+    told = "version 1 is quarantined: it could not be loaded again: m: nobody bears it again"
+    assert live.models.troubles() == {"m": told}
+    with pytest.raises(NotReady, match="quarantined"):
+        live.ask()
+    assert live.metrics.counts("m")["quarantines"] == 1
+    assert told in caplog.text
+    live.put(steady(version=2))
+    assert live.ask().version == 2
+    assert live.models.troubles() == {}
+
+
+def test_a_crash_loop_falls_back_to_the_last_good_version(live, caplog):
+    bears(live, lambda: steady(version=1), 1)
+    bears(live, lambda: steady(version=2), 2)
+    live.put(steady(version=1))
+    live.put(steady(version=2))
+    for _ in range(MAX_DEATHS - 1):
+        kill(live)
+        until("the new worker", lambda: state(live) is State.SERVING)
+        assert live.ask().version == 2
+    kill(live)
+    until("the fallback", lambda: live.models.live("m").manifest.version == 1)
+    assert live.ask().version == 1
+    assert "version 2 is quarantined: its worker died 3 times in 60 s" in caplog.text
+    assert live.metrics.counts("m") == {"swaps": 3, "restarts": 3, "quarantines": 1}
+    assert [order.version for order in live.nest.asked] == [2, 2, 1]
+    assert "version 2 is quarantined" in live.models.live("m").trouble
+
+
+def test_a_crash_loop_without_a_good_version_is_told(live):
+    bears(live, steady)
+    live.put(steady())
+    for _ in range(MAX_DEATHS - 1):
+        kill(live)
+        until("the new worker", lambda: state(live) is State.SERVING)
+    kill(live)
+    until("the quarantine", lambda: state(live) is State.QUARANTINED)
+    assert live.models.troubles() == {"m": "version 1 is quarantined: its worker died 3 times in 60 s"}
+    with pytest.raises(NotReady, match="model m: version 1 is quarantined"):
+        live.ask()
+
+
+def test_a_fallback_that_fails_too_is_told(live):
+    bears(live, lambda: steady(version=2), 2)
+    live.put(steady(version=1))
+    live.put(steady(version=2))
+    for _ in range(MAX_DEATHS):
+        kill(live)
+        until("the end", lambda: state(live) is not State.REVIVING)
+    until("the refusal", lambda: live.models.live("m").queue.refusal is not None)
+    with pytest.raises(NotReady, match="version 2 is quarantined"):
+        live.ask()
+    assert live.metrics.counts("m")["quarantines"] == 1
+
+
+def test_a_fallback_that_comes_too_late_is_let_go(live):
+    gate = threading.Event()
+    bears(live, lambda: (gate.wait(SECONDS), steady(version=1))[1], 1)
+    bears(live, lambda: steady(version=2), 2)
+    live.put(steady(version=1))
+    live.put(steady(version=2))
+    for _ in range(MAX_DEATHS):
+        kill(live)
+        until("the end", lambda: state(live) is not State.REVIVING)
+    live.models.drop("m")
+    gate.set()
+    until("the late one to be freed", lambda: len(live.fakes) == 5 and live.fakes[4]._session._runner.closed)
+    assert live.models.names() == []
+
+
+def test_a_dropped_model_gives_its_memory_back(live):
+    live.put(steady())
+    arena = live.models.arena("m")
+    live.ask(body=b" " * (8 << 20) + b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}')
+    assert os.fstat(arena.fd).st_blocks * 512 > 8 << 20
+    live.models.drop("m")
+    assert os.fstat(arena.fd).st_blocks * 512 < 1 << 20
+
+
+def test_an_old_worker_that_dies_while_it_finishes_is_no_loss_to_the_new_one(live):
+    held = Held(version=1)
+    live.put(held.session)
+    runs = live.submit()
+    assert held.entered.acquire(timeout=SECONDS)
+    old = live.fakes[-1]
+    live.put(steady(version=2))
+    old.kill()
+    with pytest.raises(NotReady):
+        runs.result(SECONDS)
     held.gate.set()
-    assert last.result(5)["y"].tolist() == [0]
-    worker.retire()
-    assert held.runner.closed
+    assert live.ask().version == 2
+    assert live.metrics.counts("m")["restarts"] == 0
+
+
+def test_one_that_is_dropped_while_it_is_born_again_stays_away(live):
+    gate = threading.Event()
+    bears(live, lambda: (gate.wait(SECONDS), steady())[1])
+    live.put(steady())
+    kill(live)
+    waits = live.submit()
+    live.models.drop("m")
+    with pytest.raises(NotReady, match="out of service"):
+        waits.result(SECONDS)
+    gate.set()
+    until("the late one to be freed", lambda: len(live.fakes) == 2 and live.fakes[1]._session._runner.closed)
+    assert live.models.names() == []
+
+
+def test_a_swap_while_it_is_born_again_answers_what_waits(live):
+    gate = threading.Event()
+    bears(live, lambda: (gate.wait(SECONDS), steady())[1])
+    live.put(steady())
+    kill(live)
+    waits = live.submit()
+    live.put(steady(version=2))
+    assert b'"model_version":"2"' in waits.result(SECONDS).body.replace(b" ", b"")
+    gate.set()
+    until("the late one to be freed", lambda: len(live.fakes) == 3 and live.fakes[2]._session._runner.closed)
+
+
+def test_loading_that_fails_raises_in_the_thread_that_asked(live):
+    with pytest.raises(LoadFailed):
+        live.nest(Order(path="fake", name="m"), live.models.arena("m"))

@@ -7,15 +7,22 @@ import sys
 from pathlib import Path
 
 from skerry.host.files import FaultyDisk
+from skerry.host.nursery import WORKERS, Nursery
 from skerry.host.settings import environment, load
 from skerry.node.app import serve
+from skerry.node.obedient import obedient
 from skerry.node.settings import NodeSettings
 
 if __name__ == "__main__":
     file, nth, how = sys.argv[1:]
     settings = load(NodeSettings, "node", Path(file), {}, environment())
 
-    def ready(url: str, models: list[str]) -> None:
+    def ready(url: str, _: str, models: list[str]) -> None:
         print(json.dumps({"event": "ready", "http": url, "models": models}), flush=True)
 
-    serve(settings, ready, FaultyDisk(int(nth), kill=how == "kill"))
+    serve(
+        settings,
+        Nursery(WORKERS, environment()),
+        ready,
+        lambda shared: obedient(shared, FaultyDisk(int(nth), kill=how == "kill")),
+    )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from skerry.cli import bundle, forge, hub, infer, keys, node, up
+from skerry.cli import bundle, forge, hub, infer, keys, node, tune, up
 from skerry.cli.say import INTERRUPTED, err, missing
 from skerry.core.version import VERSION
 
@@ -44,6 +44,7 @@ def _root(
 app.command("up", rich_help_panel="Begin here")(up.up)
 app.command("serve", rich_help_panel="Node")(node.serve)
 app.command("node", rich_help_panel="Node")(node.node)
+app.command("tune", rich_help_panel="Node")(tune.tune)
 app.command("infer", rich_help_panel="Device")(infer.infer)
 app.command("hub", rich_help_panel="Hub")(hub.hub)
 app.command("publish", rich_help_panel="Hub")(hub.publish)

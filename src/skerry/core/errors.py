@@ -1,11 +1,11 @@
 """The errors, named by who must act.
 
 SkerryError
-├─ RequestError    the caller must change something   Invalid · NotFound · TooLarge · NotAllowed · Conflict
-├─ BusyError       the caller may try again (after)   QueueFull · NotReady · DeadlinePassed
+├─ RequestError    the caller must change something  Invalid · NotFound · TooLarge · NotAllowed · Conflict · Unsupported
+├─ BusyError       the caller may try again (after)  QueueFull · NotReady · DeadlinePassed
 ├─ TrustError      these bytes are not to be believed BadSignature · Expired · RolledBack · WrongDigest
-├─ PeerError       the other side failed              Unreachable · BrokenReply
-└─ ModelError      the model itself failed            LoadFailed · RunFailed · GoldenFailed
+├─ PeerError       the other side failed             Unreachable · BrokenReply
+└─ ModelError      the model itself failed           LoadFailed · RunFailed · GoldenFailed
 
 Domain errors know nothing of HTTP: each server has one table from these to a status.
 A TrustError is never retried, never caught wide, always an event.
@@ -40,6 +40,10 @@ class NotAllowed(RequestError):
 
 class Conflict(RequestError):
     """The request contradicts what is already so."""
+
+
+class Unsupported(RequestError):
+    """The request is well formed, but asks for something that is not implemented here."""
 
 
 class BusyError(SkerryError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 from skerry.core.errors import Conflict, Invalid, PeerError
 from skerry.core.names import shown
 
+M_ARENA_MAX = -8  # malloc.h
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOP_SECONDS = 10.0  # a clean stop waits for requests in flight (5 s at most) and closes a database
 MAX_LINE = 64 << 10  # bytes of a ready line
@@ -124,6 +126,25 @@ def split_address(text: str) -> tuple[str, int]:
     if not colon or not host or "/" in host or not digits or int(port) > 65_535:
         raise Invalid(f"address: expected HOST:PORT with a port from 0 to 65535; got {shown(text)}")
     return host, int(port)
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files, and so connections, as the system lets it have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems name a limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def few_heaps() -> None:
+    """Let all threads of this process share one heap: what one frees another can use, and it does not grow for ever."""
+    with contextlib.suppress(AttributeError):  # a C library without glibc's mallopt
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def trim_heap() -> None:
+    """Give memory that is free in this process's heap back to the machine."""
+    with contextlib.suppress(AttributeError):  # as above
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def on_stop(stop: Callable[[], None]) -> None:

@@ -1,37 +1,37 @@
-"""Layers around inference: each has the one signature `(Ask) -> Seen` and holds the next one."""
+"""What happens between a worker's answer and the client: results of images go into the journal first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
 
-from skerry.node.models import Ask, Seen
+from skerry.core.errors import SkerryError
 from skerry.node.record.recorder import Recorder
+from skerry.node.worker.order import NOTES
+from skerry.node.worker.ticket import Answered, Ticket
 from skerry.wire.results import MAX_PICTURE, Result
 
-Infer = Callable[[Ask], Awaitable[Seen]]
+Then = Callable[[list[str] | BaseException], None]
 
 
-def recorded(inner: Infer, recorder: Recorder) -> Infer:
-    """Put each image's result into the journal, and answer once it is on disk. Pictures over the limit are left out."""
+class Recorded:
+    """Puts each image's result into the journal. Pictures over the limit are left out."""
 
-    async def infer(ask: Ask) -> Seen:
-        seen = await inner(ask)
-        if ask.image is None or seen.sight is None:
-            return seen
-        result = Result(
-            model=seen.manifest.name,
-            version=seen.manifest.version,
-            digest=seen.digest,
-            source=ask.source,
-            findings=seen.sight.findings,
-            width=seen.sight.width,
-            height=seen.sight.height,
-            millis=round(seen.sight.millis["total"], 3),
-        )
-        picture = ask.image if len(ask.image) <= MAX_PICTURE else b""
-        place = await asyncio.wrap_future(recorder.record(result, picture))
-        return replace(seen, result=place)
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
 
-    return infer
+    def __call__(self, ticket: Ticket, found: Answered, then: Then) -> None:
+        """Record the notes of an answer; `then` gets their places in the journal once they are on disk, on the loop."""
+        futures: list[Future[str]] = []
+        try:
+            for note in NOTES.decode(found.notes):
+                picture = bytes(ticket.body) if note.picture is None else note.picture
+                result = Result.read(json.loads(note.result))
+                futures.append(self._recorder.record(result, picture if len(picture) <= MAX_PICTURE else b""))
+        except SkerryError as error:
+            then(error)
+            return
+        gathered = asyncio.gather(*map(asyncio.wrap_future, futures))
+        gathered.add_done_callback(lambda done: then(done.exception() or done.result()))

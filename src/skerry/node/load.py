@@ -2,53 +2,132 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from dataclasses import dataclass
+import math
+from pathlib import Path
 
+from skerry.core.batch import allowed
 from skerry.core.errors import BadSignature
+from skerry.core.names import Digest
 from skerry.core.trust import Trust
-from skerry.engine.bundle import Bundle, verify
-from skerry.engine.golden import check_goldens
-from skerry.engine.session import open_bare, open_session, plan_threads
-from skerry.host.clock import Clock
+from skerry.engine.bundle import Bundle
+from skerry.engine.known import bare_digest, runtime_of
+from skerry.host.caps import Cages, Caps
 from skerry.host.machine import Machine
+from skerry.host.nursery import Nursery
+from skerry.host.profiles import Profile, Profiles
+from skerry.host.shared import Arena
 from skerry.node.repository import Found
-from skerry.node.worker import Worker
+from skerry.node.worker.life import MAX_TOGETHER, Worker, bear
+from skerry.node.worker.order import Order
+from skerry.wire.config import Options
 
 log = logging.getLogger(__name__)
 
+MAX_DELAY = 500_000  # microseconds that a request may wait for others; a worker still for 1 s is thought to hang
+NOTHING = Options()
 
-@dataclass(frozen=True)
+
 class Loader:
-    """How this node loads: which publishers it trusts (None: files of its own disk, unsigned), and on what machine."""
+    """How this node loads: which publishers it trusts (None: files of its own disk, unsigned), and on what machine.
 
-    trust: Trust | None
-    machine: Machine
-    clock: Clock
-    threads: int
-    waiting: int
+    Every method blocks until the worker serves or has failed; none may be called on the event loop.
+    """
 
-    def load_bare(self, found: Found) -> Worker:
+    def __init__(
+        self,
+        nursery: Nursery,
+        trust: Trust | None,
+        machine: Machine,
+        threads: int,
+        record: bool,
+        cages: Cages | None = None,
+        profiles: Profiles | None = None,
+    ) -> None:
+        self.trust = trust
+        self.machine = machine
+        self._nursery = nursery
+        self._threads = threads
+        self._record = record
+        self._cages = cages or Cages(Caps())
+        self._profiles = profiles  # what `skerry tune` found on this machine
+        self.regions = ""  # the board of shared memory that workers read
+
+    def bare(self, found: Found, arena: Arena, gentle: bool = False) -> Worker:
         """Return a worker of a model file without a bundle; raise LoadFailed if it does not run here,
 
         BadSignature on a node that was told whom to trust.
         """
         if self.trust is not None:
             raise BadSignature(f"{found.path}: a bare file; this node serves signed bundles only")
-        threads = plan_threads(self.machine, self.threads)
-        return Worker(open_bare(found.path, found.name, found.version, threads, self.clock), self.waiting)
+        order = Order(
+            path=str(found.path), name=found.name, version=found.version, bare=True,
+            runtime=found.runtime, labels=found.labels,
+        )  # fmt: skip
+        return self._loaded(self._planned(order, gentle, found.options), arena)
 
-    def load(self, bundle: Bundle) -> Worker:
+    def bundle(self, bundle: Bundle, arena: Arena, gentle: bool = False, options: Options = NOTHING) -> Worker:
         """Return a worker; raise TrustError or ModelError if the bundle must not serve here."""
-        started = self.clock.monotonic()
-        verify(bundle, self.trust)
-        session = open_session(bundle, plan_threads(self.machine, self.threads), self.machine, self.clock)
-        with contextlib.ExitStack() as undo:
-            undo.callback(session.close)
-            goldens = check_goldens(session, bundle.path)
-            undo.pop_all()
         manifest = bundle.manifest
-        spent = self.clock.monotonic() - started
-        log.info("%s version %d: loaded in %.2f s, %d goldens passed", manifest.name, manifest.version, spent, goldens)
-        return Worker(session, self.waiting)
+        order = Order(
+            path=str(bundle.path),
+            name=manifest.name,
+            version=manifest.version,
+            runtime=manifest.runtime.name,
+            trust=None if self.trust is None else self.trust.keys,
+            record=self._record,
+        )
+        return self._loaded(self._planned(order, gentle, options, manifest.digest), arena)
+
+    def again(self, order: Order, arena: Arena) -> Worker:
+        """Return a new worker of what was loaded before."""
+        cages = self._cages
+        order = order.here(self.regions, cages.words(order.name))
+        return bear(self._nursery, order, arena, cages if order.cap else None)
+
+    def _loaded(self, order: Order, arena: Arena) -> Worker:
+        worker = self.again(order, arena)
+        hello = worker.hello
+        log.info(
+            "%s version %d: loaded in %.2f s, %d goldens passed, a run takes %.0f us; threads %d, runs %d, %s",
+            order.name, order.version, hello.seconds, hello.goldens, hello.run_us, order.intra, order.runs,
+            f"up to {hello.sizes[-1]} examples in a run" if hello.sizes else "each request alone",
+        )  # fmt: skip
+        return worker
+
+    def _planned(self, order: Order, gentle: bool, options: Options, digest: Digest | None = None) -> Order:
+        """Return the order with threads and sizes: the setting's and the configuration's before the profile's."""
+        cap = self._cages.cap(order.name).cpus
+        cpus = self.machine.cpus if cap is None else min(self.machine.cpus, math.ceil(cap))
+        profile = self._profile(order, digest)
+        threads = min(self._threads or options.threads, cpus)
+        intra, runs = threads or 1, options.instances or (1 if threads > 1 else cpus)
+        if profile is not None:
+            if not threads and not options.instances:
+                intra = min(profile.plan.intra, cpus)
+                runs = max(1, min(profile.plan.runs, cpus // intra))
+            order = order.tuned(profile.batches, profile.spinning)
+        return _joining(order.planned(intra, runs, gentle), options)
+
+    def _profile(self, order: Order, digest: Digest | None) -> Profile | None:
+        if self._profiles is None or not self._profiles.any():
+            return None
+        known = digest or bare_digest(Path(order.path))
+        found = self._profiles.find(known, runtime_of(order.runtime))
+        if found is not None:
+            log.info("%s version %d: its profile on this machine is used", order.name, order.version)
+        return found
+
+
+def _joining(order: Order, options: Options) -> Order:
+    """Return the order with what a configuration says about requests that run together.
+
+    One that names a greatest batch and no dynamic batching wants requests as they come, as Triton has it.
+    """
+    most, batching = options.max_batch_size, options.batching
+    if most is None and batching is None:
+        return order
+    if batching is None or not most:
+        return order.joining(())
+    sizes = allowed(min(most, MAX_TOGETHER), batching.preferred)
+    return order.joining(sizes, min(batching.delay, MAX_DELAY), batching.preferred)

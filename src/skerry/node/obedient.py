@@ -8,22 +8,20 @@ from typing import Any
 from skerry.core import names
 from skerry.core.errors import Invalid, SkerryError
 from skerry.core.version import VERSION
-from skerry.engine.session import RUNNERS
+from skerry.engine.known import runtimes
 from skerry.host import keys
 from skerry.host.files import PRIVATE, Disk, lock, read
-from skerry.host.machine import Machine
 from skerry.link.http import Fetcher
 from skerry.node.actions.webhook import Webhooks
+from skerry.node.app import Shared
 from skerry.node.hub import Hub
-from skerry.node.layers import recorded
-from skerry.node.load import Loader
+from skerry.node.layers import Recorded
 from skerry.node.loop import Loop
-from skerry.node.metrics import Metrics
-from skerry.node.models import Models
 from skerry.node.record.journal import Journal
 from skerry.node.record.recorder import Recorder
 from skerry.node.record.uplink import Uplink
-from skerry.node.settings import NodeSettings
+from skerry.node.serve.admin import Repository
+from skerry.node.settings import node_name
 from skerry.node.update.agent import Agent
 from skerry.node.update.apply import Installer
 from skerry.wire.checkin import Enrol
@@ -32,15 +30,20 @@ STOP_SECONDS = 2.0  # how long a loop that is talking to a slow hub is waited fo
 MAX_SECRET = 1024  # bytes of the file
 
 
+def obedient(shared: Shared, disk: Disk | None = None) -> Obedient:
+    """Return the life of a node that obeys the hub of its settings."""
+    return Obedient(shared, disk or Disk())
+
+
 class Obedient:
     """The loops of a node that obeys a hub."""
 
-    def __init__(
-        self, settings: NodeSettings, url: str, models: Models, metrics: Metrics, loader: Loader, disk: Disk
-    ) -> None:
+    def __init__(self, shared: Shared, disk: Disk) -> None:
+        settings, models, metrics = shared.settings, shared.models, shared.metrics
+        loader, clock = shared.loader, shared.clock
         if settings.hub is None or loader.trust is None or not loader.trust.keys:
             raise Invalid("trust: a node with a hub needs at least one publisher's public key; see --trust")
-        self._url = url
+        self._url = shared.url
         self._disk = disk
         self._state = settings.state
         self._machine = loader.machine
@@ -51,11 +54,12 @@ class Obedient:
         fetcher = Fetcher()
         hub = Hub(fetcher, settings.hub, enrol)
         self._journal = Journal(settings.state / "journal.db", settings.journal_bytes)
-        self._recorder = Recorder(self._journal, settings.rules, loader.clock, metrics, name)
-        self.infer = recorded(models.infer, self._recorder)
+        self._recorder = Recorder(self._journal, settings.rules, clock, metrics, name)
+        self.recorded: Recorded | None = Recorded(self._recorder)
+        self.repository: Repository | None = None  # the hub decides
         self.failure: SkerryError | None = None
         installer = Installer(settings.state, hub, loader.trust, loader, models, disk)
-        uplink, webhooks = Uplink(self._journal, hub), Webhooks(self._journal, fetcher, loader.clock)
+        uplink, webhooks = Uplink(self._journal, hub), Webhooks(self._journal, fetcher, clock)
         self._uplink = Loop("uplink", uplink.tick, lambda: uplink.failing)
         self._webhooks = Loop("webhooks", webhooks.tick)
         agent = Agent(name, hub, installer, models, metrics, self._facts, self._uplink.wake)
@@ -93,12 +97,7 @@ class Obedient:
             "memory": self._machine.memory,
             "architecture": self._machine.architecture,
             "system": self._machine.system,
-            "runtimes": sorted(RUNNERS),
+            "runtimes": runtimes(),
             "disk_free": self._disk.free(self._state),
         }
         return self._journal.backlog(), self._url, facts
-
-
-def node_name(settings: NodeSettings, machine: Machine) -> names.NodeName:
-    """Return the node's name: the one set, or the machine's; Invalid if neither can be one."""
-    return names.node_name(settings.name or machine.host.split(".")[0])

@@ -18,6 +18,9 @@ class Route:
         return self.path.format(**{key: quote(str(value), safe=":") for key, value in parts.items()})
 
 
+# headers
+JSON_LENGTH = "Inference-Header-Content-Length"  # Open Inference: bytes of JSON in front of binary tensors
+
 # hub, called by nodes (node token; enrolling: join token)
 ENROL = Route("POST", "/api/v1/nodes/enrol")
 CHECK_IN = Route("POST", "/api/v1/nodes/check-in")

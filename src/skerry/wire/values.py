@@ -7,9 +7,7 @@ takes true and false only, a float type takes any number.
 from __future__ import annotations
 
 import itertools
-import math
 import struct
-import sys
 from array import array
 from typing import Any
 
@@ -17,10 +15,13 @@ from skerry.core.errors import Invalid
 from skerry.core.names import shown
 from skerry.core.tensor import MAX_RANK, DType, Tensor
 
-MAX_FP32 = 3.4028235677973366e38  # what rounds to more is infinite in FP32
-_CODES = {
+CODES = {  # struct's and array's letters
     DType.INT8: "b", DType.UINT8: "B", DType.INT16: "h", DType.UINT16: "H", DType.INT32: "i", DType.UINT32: "I",
-    DType.INT64: "q", DType.UINT64: "Q", DType.FP32: "f", DType.FP64: "d",
+    DType.INT64: "q", DType.UINT64: "Q", DType.FP16: "e", DType.FP32: "f", DType.FP64: "d",
+}  # fmt: skip
+RANGES: dict[DType, tuple[object, object]] = {  # what an error says of a type's range
+    **{kind: kind.bounds for kind in DType if kind.integer},
+    DType.FP16: ("-65504", "65504"), DType.FP32: ("-3.402823e+38", "3.402823e+38"), DType.FP64: ("-1e308", "1e308"),
 }  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def pack(kind: DType, values: list[Any], field: str) -> bytes | tuple[bytes, ...
     if kind is DType.BYTES:
         _only(kinds <= {str, bytes}, values, (str, bytes), kind, field)
         return tuple(_encode(v, field) if isinstance(v, str) else v for v in values)
+    if kind is DType.BF16:
+        raise Invalid(f"{field}: sending BF16 data via JSON is not supported; please use the binary data format")
     if kind is DType.BOOL:
         _only(kinds <= {bool}, values, (bool,), kind, field)
         return bytes(values)
@@ -49,20 +52,11 @@ def pack(kind: DType, values: list[Any], field: str) -> bytes | tuple[bytes, ...
         _only(kinds <= {int}, values, (int,), kind, field)
     else:
         _only(kinds <= {int, float}, values, (int, float), kind, field)
-    if kind is DType.FP32 and any(
-        MAX_FP32 < abs(v) < math.inf for v in (max(values, default=0), min(values, default=0))
-    ):
-        raise Invalid(f"{field}: expected FP32 values from -{MAX_FP32:.7g} to {MAX_FP32:.7g}")
     try:
-        if kind is DType.FP16:
-            return struct.pack(f"<{len(values)}e", *values)
-        packed = array(_CODES[kind], values)
-    except (OverflowError, struct.error):  # struct.error: a whole number beyond every float
-        low, high = kind.bounds if kind.integer else ("-65504", "65504") if kind is DType.FP16 else ("-1e308", "1e308")
+        return struct.pack(f"<{len(values)}{CODES[kind]}", *values)
+    except (OverflowError, struct.error):  # struct.error: a whole number beyond the type
+        low, high = RANGES[kind]
         raise Invalid(f"{field}: expected {kind.value} values from {low} to {high}") from None
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
 
 
 def unpack(tensor: Tensor) -> list[Any]:
@@ -71,14 +65,14 @@ def unpack(tensor: Tensor) -> list[Any]:
         return list(tensor.data)
     if tensor.dtype is DType.BOOL:
         return [value != 0 for value in tensor.data]
+    count = len(tensor.data) // tensor.dtype.size
+    if tensor.dtype is DType.BF16:  # the upper half of an FP32
+        bits = struct.unpack(f"<{count}H", tensor.data)
+        return list(struct.unpack(f"<{count}f", struct.pack(f"<{count}I", *(value << 16 for value in bits))))
+    values = struct.unpack(f"<{count}{CODES[tensor.dtype]}", tensor.data)
     if tensor.dtype is DType.FP16:
-        halves = struct.unpack(f"<{len(tensor.data) // 2}e", tensor.data)
-        return [float(f"{value:.5g}") for value in halves]  # 5 digits tell any two halves apart
-    values: array[Any] = array(_CODES[tensor.dtype])
-    values.frombytes(tensor.data)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return _shortest(values) if tensor.dtype is DType.FP32 else values.tolist()
+        return [float(f"{value:.5g}") for value in values]  # 5 digits tell any two halves apart
+    return _shortest(values) if tensor.dtype is DType.FP32 else list(values)
 
 
 def nested(values: list[Any], shape: tuple[int, ...]) -> Any:
@@ -94,7 +88,7 @@ def _empty(shape: tuple[int, ...]) -> list[Any]:
     return [_empty(shape[1:]) for _ in range(shape[0])] if len(shape) > 1 else [None] * shape[0]
 
 
-def _shortest(values: array[float]) -> list[float]:
+def _shortest(values: tuple[float, ...]) -> list[float]:
     """Return float32 values as the doubles of their 6-digit decimals, or 9-digit ones where 6 do not suffice."""
     six = [float(f"{value:.6g}") for value in values]
     return [s if b == v else float(f"{v:.9g}") for s, b, v in zip(six, array("f", six), values, strict=True)]

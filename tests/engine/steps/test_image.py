@@ -21,7 +21,7 @@ from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.core.fields import Fields
 from skerry.core.manifest import StepEntry
 from skerry.engine.steps.detect import MapBack
-from skerry.engine.steps.image import DecodeImage, Layout, Letterbox, Normalise, Resize, open_image
+from skerry.engine.steps.image import DecodeImage, Layout, Letterbox, Normalise, Resize, open_image, webp_size
 from skerry.engine.steps.step import Trace, read_step
 from skerry.engine.steps.table import POST, PRE
 from tests.engine.kit import png
@@ -107,9 +107,9 @@ def test_every_kind_of_jpeg_is_accepted(mode):
     assert decoded(png(Image.new("RGB", (16, 16), "white").convert(mode), "JPEG")).min() >= 250
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
 def test_other_formats_are_refused(kind):
-    with pytest.raises(Invalid, match="expected a JPEG or PNG; got"):
+    with pytest.raises(Invalid, match="expected a JPEG, PNG or WebP; got"):
         open_image(png(CORNERS, kind))
 
 
@@ -298,21 +298,86 @@ def test_resize_after_normalise_is_refused():
         step("resize", width=2, height=2)(NOISE.astype(np.float32), Trace())
 
 
+def test_quantise_is_what_it_says():
+    values = np.float32([[[-1, -0.5, 0, 0.12, 0.13, 0.5, 1, 40]]])
+    found = step("quantise", to="int8", scale=0.25, zero=-3)(values, Trace())
+    assert (found.dtype, found.tolist()) == (np.int8, [[[-7, -5, -3, -3, -2, -1, 1, 127]]])
+    assert step("quantise", to="uint8", scale=1, zero=2)(values, Trace()).tolist() == [[[1, 2, 2, 2, 2, 2, 3, 42]]]
+
+
+WEBP = [png(NOISE, "WEBP"), png(NOISE, "WEBP", lossless=True), png(NOISE, "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")]
+
+
+def test_webp_pixels():
+    np.testing.assert_array_equal(decoded(WEBP[1]), NOISE)
+    np.testing.assert_array_equal(decoded(WEBP[1], "bgr"), NOISE[:, :, ::-1])
+    clear = Image.fromarray(np.dstack([NOISE, np.full(NOISE.shape[:2], 255, np.uint8)]), "RGBA")
+    np.testing.assert_array_equal(decoded(png(clear, "WEBP", lossless=True)), NOISE)
+    assert np.abs(decoded(WEBP[0]).astype(int).mean() - NOISE.mean()) < 3
+    exif = Image.Exif()
+    exif[274] = 6
+    np.testing.assert_array_equal(decoded(png(NOISE, "WEBP", lossless=True, exif=exif)), np.rot90(NOISE, -1))
+
+
+def test_the_size_of_a_webp_is_read_from_its_header():
+    for data in (*WEBP, png(NOISE[:1, :1], "WEBP"), png(NOISE[:1, :1], "WEBP", lossless=True)):
+        with Image.open(io.BytesIO(data)) as image:
+            assert webp_size(data) == image.size
+    wide = WEBP[2][:24] + b"\xff\xff\0\xff\xff\0" + WEBP[2][30:]  # the canvas of VP8X
+    with pytest.raises(TooLarge, match="got 65536 x 65536"):
+        open_image(wide)
+
+
+def test_an_animation_is_refused():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    with pytest.raises(Invalid, match="still WebP; got an animation"):
+        open_image(png(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+
+
+@pytest.mark.parametrize("data", WEBP)
+def test_a_truncated_webp_is_refused(data):
+    for size in range(12, len(data) - 2, 23):
+        assert isinstance(refused_or_decoded(data[:size]), Invalid | TooLarge), size
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(WEBP), st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=4))
+def test_flipped_bits_of_a_webp_raise_our_errors_alone(data, flips):
+    spoiled = bytearray(data)
+    for where, mask in flips:
+        spoiled[int(where**2 * len(spoiled))] ^= mask  # the header more often than the rest
+    refused_or_decoded(bytes(spoiled))
+
+
 GOOD_OPTIONS = {
-    "decode_image": {"colour": "bgr"},
+    "decode_image": {"colour": "bgr", "scaled": True},
+    "decode_raw": {"width": 4, "height": 2, "format": "nv12", "range": "full"},
+    "decode_audio": {"rate": 8000, "samples": 100, "scale": "int16", "layout": "flat"},
     "resize": {"width": 3, "height": 4, "filter": "area"},
     "letterbox": {"width": 3, "height": 4, "fill": 0, "filter": "nearest"},
     "normalise": {"scale": 1.0, "mean": [0.5], "std": [2]},
+    "quantise": {"to": "int8", "scale": 0.5, "zero": 1},
     "layout": {"to": "NHWC"},
+    "dequantise": {"output": "y", "scale": 0.5, "zero": 1},
     "softmax": {"output": "y"},
     "top_k": {"output": "y", "k": 3},
     "decode_heatmap": {"heat": "h", "box": "b", "stride": 4, "threshold": 0.5, "limit": 3},
     "decode_boxes": {"boxes": "b", "scores": "s", "form": "centre", "unit": "share", "background": 0, "threshold": 1,
                      "limit": 5},
+    "decode_found": {"boxes": "b", "scores": "s", "classes": "c", "count": "n", "order": "xyxy", "unit": "share",
+                     "threshold": 1},
+    "decode_rows": {"output": "y", "layout": "columns", "objectness": False, "strides": [8], "unit": "share",
+                    "threshold": 1, "limit": 5},
+    "decode_priors": {"boxes": "b", "scores": "s", "strides": [8], "sizes": [[4, 5]], "variances": [0.1, 0.2],
+                      "background": 1, "threshold": 1, "limit": 5},
+    "decode_grid": {"output": "y", "weight": 0.5, "threshold": 1, "limit": 5},
     "nms": {"iou": 0.5, "by_class": False},
     "map_back": {},
 }  # fmt: skip
 ALL = {**PRE, **POST}
+TEXTS = ("heat", "box", "boxes", "scores", "classes", "count", "output")
+FLAGS = ("by_class", "scaled", "objectness")
+BAD = [None, {}, "none such", -7, 1e9, True, [[]]]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -321,17 +386,21 @@ def test_every_step_reads_its_options_and_names_a_bad_one(name):
     read_step(StepEntry(name, good), ALL, "here")
     with pytest.raises(Invalid, match=f"here step '{name}': unknown options frill"):
         read_step(StepEntry(name, {**good, "frill": 1}), ALL, "here")
-    for option, bad in itertools.product(good, [None, {}, "none such", -7, 1e9, True, [[]]]):
-        if (option in ("heat", "box", "boxes", "scores", "output") and bad == "none such") or (
-            option in ("by_class", "scale") and bad in (True, -7, 1e9)
-        ):
+    for option, bad in itertools.product(good, BAD):
+        if (
+            (option in TEXTS and bad == "none such")
+            or (option in FLAGS and bad is True)
+            or (option == "scale" and bad is not True and bad in ((-7, 1e9) if name == "normalise" else (1e9,)))
+            or (option == "zero" and bad == -7)
+        ) and good[option] not in ("int16",):
             continue
         with pytest.raises(Invalid, match=f"here step '{name}'.{option}"):
             read_step(StepEntry(name, {**good, option: bad}), ALL, "here")
 
 
 def test_an_unknown_step_is_told_what_there_is():
-    with pytest.raises(Invalid, match="pre: unknown step 'blur'; this node can do: decode_image, layout, letterbox"):
+    told = "pre: unknown step 'blur'; this node can do: decode_audio, decode_image, decode_raw, layout, letterbox"
+    with pytest.raises(Invalid, match=told):
         read_step(StepEntry("blur"), PRE, "pre")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from dataclasses import replace
@@ -14,13 +13,15 @@ from skerry.core.finding import Finding
 from skerry.core.names import ModelName
 from skerry.core.rules import Memory, Rule, feed
 from skerry.host.clock import FakeClock
-from skerry.node.layers import recorded
+from skerry.host.shared import Arena
+from skerry.node.layers import Recorded
 from skerry.node.metrics import Metrics
-from skerry.node.models import Ask, Seen
 from skerry.node.record.journal import Journal
 from skerry.node.record.recorder import Recorder
+from skerry.node.worker.order import ENCODER, Note, Op
+from skerry.node.worker.ticket import Answered, Ticket
 from skerry.wire.results import MAX_PICTURE, Alarm, Result
-from tests.node.kit import steady
+from tests.node.kit import looping, until
 from tests.wire.messages import RESULT
 
 GOOD = replace(Result.read(RESULT), findings=())
@@ -201,24 +202,53 @@ def test_stop_commits_what_was_handed_over(tmp_path):
 # --- the layer ---
 
 
+def noted(**more):
+    """Return what a worker says of an image beside its answer."""
+    return Note(json.dumps(replace(result("x"), **more).json()).encode())
+
+
+def handed_over(kept, body, *notes):
+    """Hand an answer over as the site does; return the places."""
+    arena, told = Arena(1 << 26, 1 << 26), []
+    with looping() as running:
+        ticket = Ticket(Op.PREDICT, arena, len(body), 100)
+        ticket.body[:] = body
+        answer = Answered(b"{}", notes=ENCODER.encode(notes))
+        running.do(lambda: Recorded(kept.recorder)(ticket, answer, told.append))
+        ticket.close()  # at once: whatever is kept of the body was copied
+        until("the places", lambda: told)
+    arena.close()
+    return told[0]
+
+
 @pytest.mark.parametrize(("size", "sent"), [(10, 10), (MAX_PICTURE, MAX_PICTURE), (MAX_PICTURE + 1, 0)])
 def test_the_layer_records_images_and_their_pictures_up_to_the_limit(kept, size, sent):
-    from skerry.engine.session import Sight
-
-    manifest = steady("boards", 3).manifest
-    sight = Sight((Finding("x", 0.5),), {}, 7, 8, {"total": 1.23456})
-
-    async def inner(ask):
-        return Seen(manifest, manifest.digest, {}, sight if ask.image else None)
-
-    infer = recorded(inner, kept.recorder)
-    seen = asyncio.run(infer(Ask("boards", image=bytes(size), source="cam")))
-    assert seen.result == f"{kept.journal.epoch}/1"
+    places = handed_over(kept, b"p" * size, noted(source="cam", width=7, height=8, millis=1.235))
+    assert places == [f"{kept.journal.epoch}/1"]
     (entry,) = kept.entries()
-    assert len(entry.picture) == sent
+    assert entry.picture == b"p" * sent
     assert (entry.body.source, entry.body.width, entry.body.height, entry.body.millis) == ("cam", 7, 8, 1.235)
-    assert asyncio.run(infer(Ask("boards"))).result == ""
-    assert len(kept.entries()) == 1
+
+
+def test_the_layer_records_every_image_of_a_request_with_its_own_picture(kept):
+    notes = [Note(noted(source=name).result, picture) for name, picture in (("a", b"one"), ("b", b"two"))]
+    assert len(handed_over(kept, b"a form", *notes)) == 2
+    assert [(e.body.source, e.picture) for e in kept.entries()] == [("a", b"one"), ("b", b"two")]
+
+
+def test_the_layer_tells_of_a_journal_that_takes_no_more(tmp_path):
+    journal = Journal(tmp_path / "j.db", 1 << 24)
+    recorder = Recorder(journal, (), FakeClock(), Metrics(), "here")  # not started: the disk stalls
+    with pytest.raises(QueueFull):
+        while True:
+            recorder.record(result(), bytes(MAX_PICTURE))
+
+    class Stalled:
+        def __init__(self):
+            self.recorder = recorder
+
+    assert isinstance(handed_over(Stalled(), bytes(MAX_PICTURE), noted()), QueueFull)
+    journal.close()
 
 
 def test_a_request_that_was_given_up_does_no_harm(kept):

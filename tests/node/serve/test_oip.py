@@ -9,6 +9,7 @@ import pytest
 
 from skerry import __version__
 from skerry.core.names import ModelName
+from skerry.node.serve.admin import EXTENSIONS
 from tests.models import grey_png
 from tests.node.kit import place, steady
 
@@ -21,7 +22,7 @@ PNG = grey_png(250)
 def test_server_and_health(node):
     assert node.get("/v2") == (
         200,
-        {"name": "skerry", "version": __version__, "extensions": ["binary_tensor_data", "classification"]},
+        {"name": "skerry", "version": __version__, "extensions": list(EXTENSIONS)},
     )
     assert node.get("/v2/health/live") == (200, {"live": True})
     assert node.get("/v2/health/ready") == (200, {"ready": True})
@@ -77,7 +78,7 @@ BAD = [
     ({}, "inputs: expected this field; it is missing"),
     ({"inputs": {}}, "inputs: expected a list"),
     ({"inputs": []}, "inputs: expected x; got"),
-    ({"inputs": [N, N]}, "inputs: expected x; got x, x"),
+    ({"inputs": [N, N]}, "inputs: expected each name once; got ['x', 'x']"),
     ({"inputs": [{**N, "name": "z"}]}, "inputs: expected x; got z"),
     ({"inputs": [{**N, "datatype": "INT64"}]}, "input 'x': expected datatype INT32; got INT64"),
     ({"inputs": [{**N, "datatype": "FP8"}]}, "datatype: expected one of BOOL"),
@@ -132,9 +133,7 @@ def test_not_ready_is_503():
             reply = node.client.get(path)
             assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
             assert reply.json() == {"error": "model slow: not ready: loading"}
-        from skerry.node.worker import Worker
-
-        node.models.swap(Worker(steady(), 1))
+        node.put(steady())
         assert node.get("/v2/health/ready") == (503, {"ready": False, "error": "slow: loading"})
         assert node.get("/v2/models/m/ready") == (200, {"name": "m", "ready": True})
 

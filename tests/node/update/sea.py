@@ -13,19 +13,15 @@ from skerry.core.names import GroupName, ModelName, NodeName
 from skerry.core.plan import Wanted
 from skerry.core.trust import Trust
 from skerry.engine.bundle import Bundle, open_bundle
-from skerry.host.clock import Clock
 from skerry.host.files import Disk
 from skerry.host.keys import PrivateKey, verify
 from skerry.link.http import FakeFetcher, Reply
 from skerry.node.hub import Hub
-from skerry.node.load import Loader
-from skerry.node.metrics import Metrics
-from skerry.node.models import Models
 from skerry.node.update.agent import Agent
 from skerry.node.update.apply import Installer
 from skerry.wire.checkin import CheckIn, Enrol, Orders
-from tests.engine.kit import HERE
 from tests.models import brightness_bundle
+from tests.node.kit import Live, loader
 
 KEY = PrivateKey.make()
 
@@ -63,6 +59,12 @@ class Sea:
         self.down, self.known, self.enrolments = False, True, 0
         self.answers: dict[str, Reply] = {}  # by a piece of the path
         self.line = Line(self)
+        self.boats: list[Boat] = []  # that ever obeyed it
+
+    def close(self) -> None:
+        """Every node is switched off."""
+        for boat in self.boats:
+            boat.close()
 
     def publish(self, version: int, key: PrivateKey = KEY) -> Bundle:
         """Put a signed version of the brightness model on the hub."""
@@ -122,12 +124,13 @@ class Boat:
     """A node's agent on a folder of its own; a new one on the same folder is the node started again."""
 
     def __init__(self, state: Path, sea: Sea, disk: Disk | None = None, trust: PrivateKey = KEY) -> None:
-        self.state, self.sea, self.metrics = state, sea, Metrics()
-        self.models = Models(Clock(), self.metrics)
+        self.state, self.sea, self.live = state, sea, Live()
+        self.models, self.metrics = self.live.models, self.live.metrics
         trusted = Trust((trust.public,), verify)
         hub = Hub(sea.line, "http://hub", Enrol(NodeName("boat"), GroupName("g"), "join", "secret"))
-        loader = Loader(trusted, HERE, Clock(), threads=1, waiting=2)
-        self.installer = Installer(state, hub, trusted, loader, self.models, disk or Disk())
+        self.installer = Installer(state, hub, trusted, loader(trusted), self.models, disk or Disk())
+        self.closed = False
+        sea.boats.append(self)
         self.returns = 0  # times that the hub was told to be back
         facts = (0, "http://boat", {"cpus": 2})
         self.agent = Agent(
@@ -157,8 +160,14 @@ class Boat:
 
     def again(self, disk: Disk | None = None) -> Boat:
         """The node is killed and starts again."""
-        self.models.close()
+        self.close()
         return Boat(self.state, self.sea, disk)
+
+    def close(self) -> None:
+        """The node is killed."""
+        if not self.closed:
+            self.closed = True
+            self.live.close()
 
 
 BRIGHTNESS = ModelName("brightness")

@@ -21,14 +21,14 @@ from tests.node.update.sea import BRIGHTNESS, Boat, Sea
 
 @pytest.fixture
 def sea(tmp_path):
-    return Sea(tmp_path / "sea")
+    found = Sea(tmp_path / "sea")
+    yield found
+    found.close()
 
 
 @pytest.fixture
 def boat(sea, tmp_path):
-    made = [Boat(tmp_path / "boat", sea)]
-    yield made[0]
-    made[0].models.close()
+    return Boat(tmp_path / "boat", sea)
 
 
 def resigned(sea, bundle, version=None, **files):
@@ -110,7 +110,7 @@ def test_without_the_hub_a_restarted_node_serves_what_it_had(sea, boat):
     assert again.tick() >= 8
     assert again.returns == 1
     assert sea.told == {("brightness", 1): ("serving", "")}
-    again.models.close()
+    again.close()
 
 
 def test_a_hub_that_forgot_the_node_gets_it_again(sea, boat):
@@ -197,7 +197,7 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_serves_on(sea, boat, spoil
     assert again.version == 1
     assert ("brightness", bad.version) in sea.told
     assert not [p for p, _ in sea.asked[asked:] if "blobs" in p]
-    again.models.close()
+    again.close()
 
 
 def test_a_bundle_mended_on_the_hub_is_taken_by_the_next_rollout(sea, boat):
@@ -298,7 +298,7 @@ def test_a_disk_that_fills_at_any_act_is_told_and_the_old_version_serves_on(sea,
     sea.order(sea.publish(1).manifest)
     boat = Boat(tmp_path / "boat", sea)
     boat.tick()
-    boat.models.close()
+    boat.close()
     two = sea.publish(2).manifest
     sea.order(two, rollout=2)
     acts = FaultyDisk(10_000)
@@ -306,7 +306,7 @@ def test_a_disk_that_fills_at_any_act_is_told_and_the_old_version_serves_on(sea,
     counted = Boat(tmp_path / "count", sea, acts)
     counted.tick()
     assert counted.version == 2
-    counted.models.close()
+    counted.close()
     for nth in range(1, len(acts.acts) + 1):
         state = tmp_path / f"full-{nth}"
         shutil.copytree(tmp_path / "boat", state)
@@ -321,14 +321,14 @@ def test_a_disk_that_fills_at_any_act_is_told_and_the_old_version_serves_on(sea,
         assert again.version == 2, nth
         again.tick()
         assert not (state / "staging").exists()
-        again.models.close()
+        again.close()
 
 
 def test_a_disk_that_is_full_at_a_refusal_is_trouble_told(sea, tmp_path):
     sea.order(sea.publish(1).manifest)
     boat = Boat(tmp_path / "boat", sea)
     boat.tick()
-    boat.models.close()
+    boat.close()
     sea.order(tampered_file(sea), rollout=2)
     for nth in range(1, 25):
         shutil.copytree(tmp_path / "boat", tmp_path / f"full-{nth}")
@@ -337,7 +337,7 @@ def test_a_disk_that_is_full_at_a_refusal_is_trouble_told(sea, tmp_path):
         assert full.version == 1
         refused = sea.told.get(("brightness", 2), ("", ""))[0] == "refused"
         assert refused or "No space left on device" in sea.trouble
-        full.models.close()
+        full.close()
 
 
 def test_a_bundle_that_would_fill_the_disk_is_not_begun(sea, boat, tmp_path):
@@ -396,7 +396,7 @@ def test_a_damaged_committed_bundle_gives_way_to_the_previous(sea, boat, path, h
     sea.down = False
     again.tick()
     assert again.version == 2  # the hub still wants it, so it is fetched again
-    again.models.close()
+    again.close()
 
 
 def test_when_nothing_is_sound_the_node_says_so_and_mends_itself(sea, boat):
@@ -413,7 +413,7 @@ def test_when_nothing_is_sound_the_node_says_so_and_mends_itself(sea, boat):
     again.tick()
     assert again.version == 2
     assert again.models.troubles() == {}
-    again.models.close()
+    again.close()
 
 
 def test_what_nobody_names_is_tidied_away(sea, boat):

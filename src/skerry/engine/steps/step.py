@@ -1,8 +1,8 @@
 """What a step is, and what passes between steps.
 
-Before the model, a step takes an array and gives an array (the first one takes the encoded bytes). After
-it, a step takes the named arrays so far and gives the named arrays that go on. `Trace` remembers how the
-image was moved, so that boxes can be mapped back to it.
+Before the model, a step takes an array and gives an array. The first one takes the encoded bytes; a step that can
+says of what in its `takes` (image, raw or audio). After the model, a step takes the named arrays so far and gives the
+named arrays that go on. `Trace` remembers how the image was moved, so that boxes can be mapped back to it.
 """
 
 from __future__ import annotations

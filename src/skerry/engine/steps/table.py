@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from skerry.engine.steps.classify import Softmax, TopK
+from skerry.engine.steps.classify import Dequantise, Softmax, TopK
 from skerry.engine.steps.detect import DecodeBoxes, DecodeHeatmap, MapBack, Suppress
-from skerry.engine.steps.image import DecodeImage, Layout, Letterbox, Normalise, Resize
+from skerry.engine.steps.grid import DecodeFound, DecodeGrid, DecodePriors, DecodeRows
+from skerry.engine.steps.image import DecodeImage, Layout, Letterbox, Normalise, Quantise, Resize
+from skerry.engine.steps.raw import DecodeRaw
+from skerry.engine.steps.sound import DecodeAudio
 
-PRE = {step.name: step.read for step in (DecodeImage, Resize, Letterbox, Normalise, Layout)}
-POST = {step.name: step.read for step in (Softmax, TopK, DecodeHeatmap, DecodeBoxes, Suppress, MapBack)}
+PRE = {
+    step.name: step.read
+    for step in (DecodeImage, DecodeRaw, DecodeAudio, Resize, Letterbox, Normalise, Quantise, Layout)
+}
+POST = {
+    step.name: step.read
+    for step in (
+        *(Dequantise, Softmax, TopK),
+        *(DecodeHeatmap, DecodeBoxes, DecodeFound, DecodeRows, DecodeGrid, DecodePriors),
+        *(Suppress, MapBack),
+    )
+}

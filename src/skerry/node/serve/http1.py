@@ -1,28 +1,570 @@
-"""HTTP/1.1 as the node speaks it: h11, with our error bodies where a request is none.
+"""HTTP/1.1 on asyncio: connections, requests, answers in order. What a path means is the site's to say.
 
-h11 and not httptools: a client that offers an upgrade (`Upgrade: h2c`, as curl --http2 does) must
-have its body read all the same, and uvicorn's httptools protocol drops it.
+The parser is llhttp (httptools). A body of known length is received straight into where the site wants it, past
+the parser: for a request of inference that is the shared memory of the model's worker, so that it is copied once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Protocol, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import httptools
+
+from skerry.core.errors import Invalid, SkerryError, TooLarge
+from skerry.host.clock import Clock
+from skerry.node.serve.access import About, AccessLog
+from skerry.node.serve.errors import failure
+
+log = logging.getLogger(__name__)
+
+SCRATCH = 64 << 10  # bytes read at once; one buffer for all connections, since each read is handled before the next
+MAX_HEAD = 64 << 10  # bytes of a request line and headers
+MAX_KNOWN_HEAD = 1024  # bytes; longer heads are parsed each time
+UNLIKE = {b"expect", b"upgrade", b"traceparent"}  # headers of requests that are not like the next
+MAX_PIPELINED = 16  # requests of one connection that may wait for their answers; then it is not read
+HEAD_SECONDS = 10.0  # for a request line and headers to come
+SILENCE_SECONDS = 30.0  # after which a client that stopped in the middle of its body is given up
+PACE = 1000  # bytes a second that a body must come at least, over SILENCE_SECONDS
+IDLE_SECONDS = 75.0  # that a silent connection is kept; a camera that asks once a minute keeps its own
+LINGER_SECONDS = 2.0  # a refused body is read on and dropped, or the refusal would be lost with the connection
+SWEEP_SECONDS = 1.0
+LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
+JSON = b"application/json"
 
 
-class Http1(H11Protocol):
-    """uvicorn's h11 protocol, which would answer a broken request in plain text."""
+class Exchange:
+    """One request and its answer."""
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer {"error": ...} and close."""
-        body = json.dumps({"error": msg}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+    __slots__ = (
+        "about", "answered", "began", "connection", "headers", "keep", "method", "path", "query", "reply", "sink",
+        "size",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, method: str, target: bytes, headers: dict[bytes, bytes], keep: bool
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        path, _, query = target.partition(b"?")
+        self.path, self.query = path, query
+        self.headers = headers
+        self.keep = keep
+        self.reply: bytes | None = None
+        self.sink: Sink = Dropped()
+        self.answered = False
+        self.began = connection.since  # monotonic seconds
+        self.size = 0  # bytes of the body, once it is whole
+        self.about: About | None = None  # what the access log says of an inference
+
+    def header(self, name: bytes) -> str:
+        """Return a header, "" if it did not come; `name` is in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def answer(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
+        """Answer, once. `extra` is whole header lines, each with its line end."""
+        if self.answered:
+            return
+        self.answered = True
+        close = b"" if self.keep else b"connection: close\r\n"
+        head = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
+            LINES[status], self.connection.site.date, kind, len(body), extra, close,
+        )  # fmt: skip
+        self.reply = head if self.method == "HEAD" else head + body
+        access = self.connection.site.access
+        if access is not None:
+            self.tell(access, status, len(body))
+        self.connection.flush()
+
+    def tell(self, access: AccessLog, status: int, sent: int) -> None:
+        """Have the access log keep it."""
+        asked = (self.connection.client, self.method, self.path)
+        access.note(asked, status, (self.size, sent), self.began, self.about)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer an error, as the table has it."""
+        status, text, extra = failure(error, self.method, self.path)
+        self.answer(status, json.dumps({"error": text}).encode(), extra=extra)
+
+
+class Sink(Protocol):
+    """Where a body goes, and what happens when it is whole."""
+
+    def reserve(self, size: int) -> memoryview | None:
+        """Return where a body of that many bytes is to be put; None: it is given piece by piece."""
+        ...
+
+    def add(self, piece: memoryview) -> None:
+        """Take a piece; raise TooLarge over the limit."""
+        ...
+
+    def complete(self, exchange: Exchange) -> None:
+        """The request is whole."""
+        ...
+
+    def gone(self) -> None:
+        """The client is gone, before or after the request was whole: nobody waits for the answer."""
+        ...
+
+    def left(self) -> None:
+        """The client sends no more after this whole request. Most likely it is gone; it may still read."""
+        ...
+
+
+class Dropped:
+    """A body that nobody wants: its request is answered with an error once it has been read."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self._error = error
+
+    def reserve(self, size: int) -> memoryview | None:  # noqa: ARG002
+        """It goes nowhere."""
+        return None
+
+    def add(self, piece: memoryview) -> None:
+        """Drop it."""
+
+    def complete(self, exchange: Exchange) -> None:
+        """Say why."""
+        if self._error is not None:
+            exchange.fail(self._error)
+
+    def gone(self) -> None:
+        """Nothing is held."""
+
+    def left(self) -> None:
+        """Nothing is held."""
+
+
+NOWHERE = Dropped()
+
+
+@dataclass(frozen=True)
+class Known:
+    """A head that came before, byte for byte, and what it meant: a client sends the same one again and again."""
+
+    target: bytes
+    headers: dict[bytes, bytes]
+    keep: bool
+    size: int  # of the body
+    again: Callable[[Exchange], Sink]
+    at_once: Callable[
+        [memoryview], tuple[bytes, bytes, bytes, About] | None
+    ]  # kind, extra, body of an answer made here
+
+
+class Routes(Protocol):
+    """What the connection asks the site."""
+
+    access: AccessLog | None
+    known: dict[bytes, Known]
+
+    date: bytes  # the Date header's line
+    scratch: memoryview
+    limit: int  # bytes of a body
+    connections: set[Connection]
+
+    def route(self, exchange: Exchange) -> Sink:
+        """Return where the body of this request goes; raise SkerryError to refuse it."""
+        ...
+
+    def send(self, transport: asyncio.Transport, data: bytes, now: float) -> None:
+        """Send an answer, now or together with others."""
+        ...
+
+    def send_all(self) -> None:
+        """Send what waits to be sent together."""
+        ...
+
+    def remember(self, head: bytes, exchange: Exchange, size: int) -> None:
+        """Keep what a head meant, if it is worth it."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client's connection."""
+
+    def __init__(self, site: Routes, clock: Clock) -> None:
+        self.site = site
+        self._clock = clock
+        self._parser = httptools.HttpRequestParser(self)
+        self._pending: deque[Exchange] = deque()
+        self._exchange: Exchange | None = None  # whose body is being received
+        self._direct: memoryview | None = None  # what is left to fill of a body that goes straight to its place
+        self._left = 0  # bytes of the body still to come, where its length is known
+        self._reserved: memoryview | None = None
+        self._filled = 0
+        self._head = 0  # bytes of the head so far, 0 between requests
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self.since = self._moved = clock.monotonic()  # of the state it is in; when a piece of a body came last
+        self._closing = False
+        self._ended = False  # the last answer has been sent
+        self._size = 0  # of the body
+        self._raw = b""  # the head, if it came in one piece and nothing stood before it
+        self._begun = False  # the parser is inside a request
+        self._full = False  # too many requests wait for their answers
+        self._choked = False  # the client does not read
+
+    # asyncio calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
+        self.site.connections.add(self)
+        self.client = _client(transport) if self.site.access is not None else ""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The client is gone: whatever waits for it is not run."""
+        self.site.connections.discard(self)
+        for exchange in [*self._pending, *([self._exchange] if self._exchange else [])]:
+            if self.site.access is not None and not exchange.answered:
+                exchange.tell(self.site.access, 499, 0)
+            exchange.answered = True
+            exchange.sink.gone()
+        self._pending.clear()
+        self._exchange = self._direct = self._reserved = None
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still read: answers under way are sent, then the connection is closed."""
+        self._closing = True
+        if self._exchange is not None:
+            self._exchange.sink.gone()
+            self._exchange = self._direct = self._reserved = None
+        for exchange in list(self._pending):
+            exchange.sink.left()
+        if self._pending:
+            return True
+        self.site.send_all()  # its answer may wait there for others
+        return False
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests."""
+        self._choked = True
+        self._moved = self._clock.monotonic()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._choked = False
+        if not self._full:
+            self._transport.resume_reading()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Return where the next bytes go."""
+        return self.site.scratch if self._direct is None else self._direct
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come."""
+        if self._direct is not None:
+            self._left -= nbytes
+            self._moved = self._clock.monotonic()
+            self._direct = self._direct[nbytes:] if self._left else None
+            if self._direct is None:
+                self._body_whole()
+            return
+        if self._closing:
+            return
+        data = self.site.scratch[:nbytes]
+        self._raw = b""
+        if not self._begun:
+            start = bytes(data[:MAX_KNOWN_HEAD])
+            end = start.find(b"\r\n\r\n") + 4
+            self._raw = start[:end] if end > 3 and start.startswith(b"POST ") else b""
+            known = self.site.known.get(self._raw)
+            if known is not None:
+                if nbytes == end + known.size and self._at_once(known, data[end:]):
+                    return
+                data = self._take(known, data, end)
+        if data:
+            self._feed(data)
+
+    # httptools calls these
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._begun = True
+        self._target, self._headers = b"", {}
+        self.since = self._clock.monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        """Take the request's target, which may come in pieces."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what follows a body in chunks is dropped."""
+        if self._exchange is not None:
+            return
+        name = name.lower()
+        if name in self._headers and name != b"set-cookie":
+            value = self._headers[name] + b", " + value
+        self._headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: ask the site where the body goes."""
+        if self._closing:  # the last answer has been given: what came with its request is not looked at
+            return
+        parser, headers = self._parser, self._headers
+        self._head = 0
+        keep = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        exchange = Exchange(self, parser.get_method().decode("latin-1"), self._target, headers, keep)
+        self._exchange = exchange
+        length = int(headers.get(b"content-length", b"0") or b"0")
+        self._filled, self._size = 0, length
+        chunked = b"transfer-encoding" in headers
+        try:
+            if length > self.site.limit:
+                raise TooLarge(f"body: expected at most {self.site.limit} bytes; got {length}")
+            exchange.sink = self.site.route(exchange)
+            self._reserved = exchange.sink.reserve(length) if length and not chunked else None
+            if self._reserved is not None and self._raw and not UNLIKE & headers.keys():
+                self.site.remember(self._raw, exchange, length)
+        except SkerryError as error:
+            self._refuse(exchange, error, length > self.site.limit)
+            return
+        if headers.get(b"expect", b"").lower() == b"100-continue" and (length or chunked):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body that came with the head, or in chunks."""
+        if self._exchange is None:
+            return
+        end = self._filled + len(body)
+        if self._reserved is not None:
+            self._reserved[self._filled : end] = body
+        else:
+            try:
+                if end > self.site.limit:
+                    raise TooLarge(f"body: expected at most {self.site.limit} bytes")
+                self._exchange.sink.add(memoryview(body))
+            except SkerryError as error:
+                self._exchange.sink.gone()
+                self._refuse(self._exchange, error, isinstance(error, TooLarge))
+        self._filled = end
+        self._moved = self._clock.monotonic()
+
+    def on_message_complete(self) -> None:
+        """The request is whole; one that offers an upgrade only seems so, its body is still to come."""
+        self._begun = False
+        if self._exchange is None:
+            return
+        body = self._size or b"transfer-encoding" in self._exchange.headers
+        if not (body and self._parser.should_upgrade()):
+            self._body_whole()
+
+    # the rest is ours
+
+    def flush(self) -> None:
+        """Send the answers that are ready, in the order of their requests."""
+        pending, transport = self._pending, self._transport
+        if transport.is_closing() or self._ended:
+            return
+        now = self._clock.monotonic()
+        while pending and (reply := pending[0].reply) is not None:
+            exchange = pending.popleft()
+            exchange.sink = NOWHERE  # it knows the exchange: only a look of the garbage collector would free the two
+            self.site.send(transport, reply, now)
+            if not exchange.keep:
+                self.site.send_all()
+                self._end()
+                return
+        if not pending:
+            self.since = now
+            if self._closing:
+                self.site.send_all()
+                transport.close()
+        if self._full and len(pending) < MAX_PIPELINED:
+            self._full = False
+            if not self._choked:
+                transport.resume_reading()
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if it keeps us waiting for too long."""
+        waited = now - self.since
+        if self._choked and now - self._moved > SILENCE_SECONDS:
+            self._transport.abort()  # a client that does not read its answers
+        elif self._closing:
+            if waited > LINGER_SECONDS and (self._ended or not self._pending):
+                self._transport.close()
+        elif self._exchange is not None:
+            self._judge_body(waited, now - self._moved)
+        elif self._head:
+            if waited > HEAD_SECONDS:
+                self._broken(408, f"request: its head did not come within {HEAD_SECONDS:.0f} s")
+        elif waited > IDLE_SECONDS and not self._pending:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """The node stops: answer what is under way, also what is still being received, then close."""
+        last = self._exchange or (self._pending[-1] if self._pending else None)
+        if last is None:
+            self._closing = True
+            self.site.send_all()
+            self._transport.close()
+        else:
+            last.keep = False
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _judge_body(self, waited: float, silent: float) -> None:
+        assert self._exchange is not None
+        came = self._size - self._left if self._direct is not None else self._filled
+        if silent > SILENCE_SECONDS:
+            error = Invalid(f"body: nothing came for {silent:.0f} s; it is incomplete")
+        elif waited > SILENCE_SECONDS and came < PACE * waited:
+            error = Invalid(f"body: {came} bytes came in {waited:.0f} s; expected {PACE} a second")
+        else:
+            return
+        self._exchange.sink.gone()
+        self._refuse(self._exchange, error, at_once=True)
+
+    def _at_once(self, known: Known, body: memoryview) -> bool:
+        """Answer a whole request whose head is known without queueing it; false if it must go the usual way."""
+        if self._pending or not known.keep:
+            return False
+        made = known.at_once(body)
+        if made is None:
+            return False
+        kind, extra, answer, about = made
+        self.since = now = self._clock.monotonic()
+        if self.site.access is not None:
+            asked = (self.client, "POST", known.target.partition(b"?")[0])
+            self.site.access.note(asked, 200, (known.size, len(answer)), now - sum(about[1]) / 1e9, about)
+        head = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%b\r\n" % (
+            LINES[200], self.site.date, kind, len(answer), extra,
+        )  # fmt: skip
+        self.site.send(self._transport, head + answer, now)
+        return True
+
+    def _take(self, known: Known, data: memoryview, end: int) -> memoryview:
+        """Take a request whose head is known, past the parser; return what follows it."""
+        self.since = self._moved = self._clock.monotonic()
+        exchange = self._exchange = Exchange(self, "POST", known.target, known.headers, known.keep)
+        size = self._size = known.size
+        piece = data[end : end + size]
+        self._filled = len(piece)
+        try:
+            exchange.sink = known.again(exchange)
+            reserved = exchange.sink.reserve(size)
+        except SkerryError:
+            self._exchange = None
+            return data  # the parser gives the refusal, and reads past the body without keeping it
+        assert reserved is not None
+        reserved[: len(piece)] = piece
+        self._reserved = reserved
+        if len(piece) == size:
+            self._body_whole()
+            return data[end + size :]
+        self._left = size - len(piece)
+        self._direct = reserved[len(piece) :]
+        return data[:0]
+
+    def _feed(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._after_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+                log.error("a fault of Skerry's own", exc_info=error.__context__)
+                self._broken(500, "internal error; the node's log has the details")
+            else:
+                self._broken(400, f"request: not HTTP/1.1: {error}")
+            return
+        if self._exchange is not None:
+            if self._reserved is not None:  # the rest of the body goes straight to its place
+                self._direct = self._reserved[self._filled :]
+                self._left = self._size - self._filled
+        elif not self._closing:
+            if self._headers or self._target:
+                self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._broken(431, f"request: expected at most {MAX_HEAD} bytes of headers")
+
+    def _after_upgrade(self, rest: memoryview) -> None:
+        """A client offers an upgrade (`Upgrade: h2c`, as curl --http2 does), which we do not take: read on as HTTP/1.1.
+
+        llhttp stops there; a body of known length is ours to read.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self._exchange is not None:
+            if self._reserved is None:
+                self._broken(501, "request: Upgrade is not supported with this body")
+                return
+            piece, rest = rest[: self._size], rest[self._size :]
+            self._reserved[: len(piece)] = piece
+            self._filled = len(piece)
+            if self._filled < self._size:
+                return
+            self._body_whole()
+        if rest:
+            self._feed(rest)
+
+    def _body_whole(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        if self._direct is None and self._filled < self._size and self._reserved is not None:
+            self._parser = httptools.HttpRequestParser(self)  # it still waits for the body that it never saw
+        self._reserved = None
+        self._target, self._headers = b"", {}
+        self._raw, self._begun = b"", False  # what follows is another request
+        exchange.size = self._size or self._filled
+        self._pending.append(exchange)
+        if len(self._pending) >= MAX_PIPELINED and not self._full:
+            self._full = True
+            self._transport.pause_reading()
+        try:
+            exchange.sink.complete(exchange)
+        except SkerryError as error:
+            exchange.fail(error)
+        except Exception as error:  # boundary: a fault of ours in one request must not end the connection unanswered
+            exchange.fail(error)
+
+    def _refuse(self, exchange: Exchange, error: SkerryError, at_once: bool) -> None:
+        """Answer an error: after the body has been read, or at once where that would take too long."""
+        exchange.sink = Dropped(error)
+        self._reserved = None
+        if at_once:
+            exchange.keep, self._closing = False, True
+            self._exchange = self._direct = None
+            self._pending.append(exchange)
+            exchange.fail(error)
+
+    def _broken(self, status: int, text: str) -> None:
+        """Answer what cannot be read on from, and close."""
+        if self._exchange is not None:
+            self._exchange.sink.gone()
+        exchange = Exchange(self, "GET", b"", {}, False)
+        self._closing = True  # whatever comes now is not HTTP any more
+        self._exchange = self._direct = self._reserved = None
+        self._pending.append(exchange)
+        exchange.answer(status, json.dumps({"error": text}).encode())
+
+    def _end(self) -> None:
+        """Close once the client has what we sent; what it still sends is read and dropped for a while."""
+        self._closing = self._ended = True
+        self.since = self._clock.monotonic()
+        self._direct = None
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+
+def _client(transport: asyncio.BaseTransport) -> str:
+    """Return who is at the other end; "local" over a UNIX socket."""
+    peer = transport.get_extra_info("peername")
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+
+
+def date_line(now: float) -> bytes:
+    """Return the Date header's line."""
+    return f"date: {formatdate(now, usegmt=True)}\r\n".encode()

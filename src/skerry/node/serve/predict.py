@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+import json
 
 from skerry.core import names
-from skerry.core.errors import Invalid
-from skerry.node.layers import Infer
-from skerry.node.models import Ask, Models, Seen
-from skerry.node.serve.body import read_image
-from skerry.wire.answer import Answer
+from skerry.node.layers import Recorded
+from skerry.node.models import Models
+from skerry.node.serve.cold import query_of
+from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.inference import Target, reply
+from skerry.node.serve.site import Parts
+from skerry.node.worker.order import Op
+from skerry.node.worker.ticket import Answered, Ticket
 
 
 class Predict:
-    """The endpoint."""
+    """The endpoint, and what completes the answers of all that take images."""
 
-    def __init__(self, models: Models, infer: Infer, node: str) -> None:
+    def __init__(self, models: Models, node: str, recorded: Recorded | None) -> None:
         self._models = models
-        self._infer = infer
         self._node = node
+        self._recorded = recorded
 
-    async def post(self, request: Request) -> Response:
+    def target(self, exchange: Exchange, _: Parts) -> Target:
         """Query: model (the only one, if left out), version, source (the input's name in the results)."""
-        asked = request.query_params.get("version")
+        query = query_of(exchange)
+        asked = query.get("version")
         version = None if asked is None else names.version(asked)
-        model = request.query_params.get("model") or self._models.default()
-        self._models.live(model, version)  # a wrong name costs no upload
-        image, source = await read_image(request)
-        seen = await self._infer(Ask(model, version, image, source=source[: names.MAX_NAME]))
-        return JSONResponse(replace(to_answer(seen), node=self._node).json())
+        model = query.get("model", "")
+        return Target(Op.PREDICT, model or self._models.default(), version, lasting=bool(model))
 
+    def finish(self, exchange: Exchange, ticket: Ticket, found: Answered) -> bool:
+        """Record what there is to record, and answer then; False: there is nothing to do."""
+        if found.notes and self._recorded is not None:
+            self._recorded(ticket, found, lambda places: self._recorded_at(exchange, ticket, found, places))
+            return True
+        if ticket.op != Op.PREDICT:
+            return False
+        self._answer(exchange, found, "")
+        return True
 
-def to_answer(seen: Seen) -> Answer:
-    """Return what was seen as the answer that goes over the wire; raise Invalid if the model gives no findings."""
-    if seen.sight is None or "classes" not in seen.arrays:
-        raise Invalid(
-            f"model {seen.manifest.name}: its steps end in tensors, not in findings; "
-            f"ask /v2/models/{seen.manifest.name}/infer"
-        )
-    sight = seen.sight
-    return Answer(
-        model=seen.manifest.name,
-        version=seen.manifest.version,
-        digest=seen.digest,
-        findings=sight.findings,
-        width=sight.width,
-        height=sight.height,
-        millis=sight.millis,
-        result=seen.result,
-    )
+    def _recorded_at(
+        self, exchange: Exchange, ticket: Ticket, found: Answered, places: list[str] | BaseException
+    ) -> None:
+        if isinstance(places, BaseException):
+            exchange.fail(places)
+        elif ticket.op == Op.PREDICT:
+            self._answer(exchange, found, places[0])
+        else:
+            reply(exchange, found)
+
+    def _answer(self, exchange: Exchange, found: Answered, place: str) -> None:
+        """Say which node answered and where the result lies, which the worker does not know."""
+        exchange.answer(200, json.dumps({**json.loads(found.body), "node": self._node, "result": place}).encode())

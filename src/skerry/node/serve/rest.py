@@ -1,64 +1,74 @@
-"""The node's REST routes on one port. What each does lives in the file of its protocol."""
+"""The node's HTTP site put together: its own calls, Open Inference, TensorFlow Serving, metrics."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
-from skerry.node.layers import Infer
+from skerry.host.clock import Clock
+from skerry.node.layers import Recorded
 from skerry.node.metrics import Metrics
+from skerry.node.metrics.people import people, text
 from skerry.node.models import Models
-from skerry.node.serve.errors import HANDLERS
+from skerry.node.serve.admin import Admin
+from skerry.node.serve.cold import Request, Response, as_json
+from skerry.node.serve.docs.site import Docs
 from skerry.node.serve.oip import OpenInference, told
 from skerry.node.serve.predict import Predict
+from skerry.node.serve.site import Route, Site
 from skerry.node.serve.tfs import TensorFlowServing
+from skerry.node.tracing.traced import TracedInference, Tracing
+from skerry.node.trials.calls import TrialCalls
 from skerry.wire import routes
 
 
-def rest(models: Models, infer: Infer, metrics: Metrics, node: str, started: Callable[[], None]) -> Starlette:
-    """Return the application; `started` is called once it takes requests."""
-    oip, tfs, predict = OpenInference(models, infer), TensorFlowServing(models, infer), Predict(models, infer, node)
+def rest(
+    models: Models,
+    metrics: Metrics,
+    clock: Clock,
+    node: str,
+    admin: Admin,
+    recorded: Recorded | None = None,
+    tracing: Tracing | None = None,
+) -> Site:
+    """Return the site; `recorded` keeps the results of images, `tracing` tells of requests."""
+    predict = Predict(models, node, recorded)
 
-    async def health(_: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+    def health(_: Request) -> Response:
+        return as_json({"status": "alive"})
 
-    async def ready(_: Request) -> Response:
+    def ready(_: Request) -> Response:
         troubles = models.troubles()
         if troubles:
-            return JSONResponse({"ready": False, "error": told(troubles)}, 503, {"Retry-After": "1"})
-        return JSONResponse({"ready": True, "models": models.names()})
+            return as_json({"ready": False, "error": told(troubles)}, 503, b"retry-after: 1\r\n")
+        return as_json({"ready": True, "models": models.names()})
 
-    async def page(_: Request) -> Response:
-        return Response(metrics.page(), media_type=metrics.content_type)
+    def page(_: Request) -> Response:
+        return Response(metrics.page(), kind=metrics.content_type.encode())
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        started()
-        yield
+    def serving_page(_: Request) -> Response:
+        return Response(metrics.page("tfs"), kind=metrics.content_type.encode())
 
-    model = "/v2/models/{model}"
-    version = model + "/versions/{version}"
-    return Starlette(
-        routes=[
-            Route(routes.HEALTH.path, health),
-            Route(routes.READY.path, ready),
-            Route(routes.METRICS.path, page),
-            Route(routes.PREDICT.path, predict.post, methods=["POST"]),
-            Route("/v1/models/{rest:path}", tfs.post, methods=["POST"]),
-            Route("/v1/models/{rest:path}", tfs.get),
-            Route("/v1/models", tfs.get),
-            Route("/v2", oip.server),
-            Route("/v2/health/live", oip.live),
-            Route("/v2/health/ready", oip.ready),
-            *[Route(path, oip.metadata) for path in (model, version)],
-            *[Route(path + "/ready", oip.model_ready) for path in (model, version)],
-            *[Route(path + "/infer", oip.infer, methods=["POST"]) for path in (model, version)],
-        ],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
+    def stats(request: Request) -> Response:
+        found = people(metrics.readings(), {name: metrics.counts(name) for name in models.names()})
+        if "text/html" in request.exchange.header(b"accept") or request.query.get("as") == "text":
+            return Response(text(found).encode(), kind=b"text/plain; charset=utf-8")
+        trials = [trial.json() for trial in models.trials.all()]
+        held = {one.manifest.name: one.arena.used for one in models.generations()}
+        now = {"connections": len(site.connections), "held_bytes": held}
+        return as_json({**found, **now, "caps": models.caps, "trials": trials})
+
+    own = [
+        Route("GET", routes.HEALTH.path, health),
+        Route("GET", routes.READY.path, ready),
+        Route("GET", routes.METRICS.path, page),
+        Route("GET", "/monitoring/prometheus/metrics", serving_page),
+        Route("GET", "/stats", stats),
+        Route("POST", routes.PREDICT.path, target=predict.target),
+    ]
+    docs = Docs(models, metrics, node, lambda: admin.grpc)
+    own += TrialCalls(models, admin).routes()
+    table = [*own, *docs.routes(), *OpenInference(models, admin).routes(), *TensorFlowServing(models).routes()]
+    site = Site(table, models, clock, predict.finish)
+    if tracing is not None:
+        site.inference = partial(TracedInference, tracing=tracing)
+    return site

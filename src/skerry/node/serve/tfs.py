@@ -1,95 +1,90 @@
-"""TensorFlow Serving's REST API: predict and model status, with its rules and its error texts."""
+"""TensorFlow Serving's REST API: paths, status and metadata, with its rules and its error texts."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-
-from skerry.core import names
 from skerry.core.errors import Invalid, NotFound, NotReady
-from skerry.engine.arrays import to_tensor
-from skerry.node.layers import Infer
-from skerry.node.models import Ask, Live, Models
-from skerry.node.serve.body import MAX_BODY, read_body
-from skerry.node.serve.oip import image_tensors
-from skerry.wire import tfs
+from skerry.node.generation import State
+from skerry.node.models import Models
+from skerry.node.serve.cold import Request, Response, as_json
+from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.inference import Target
+from skerry.node.serve.site import Parts, Route
+from skerry.node.worker.order import Op
+from skerry.wire import tfs_models as tfs
 
-_PREDICT = re.compile(r"(?P<model>[^/:]+)(?:/versions/(?P<version>\d+))?:predict", re.IGNORECASE)
-_STATUS = re.compile(r"(?P<model>[^/:]+)(?:/versions/(?P<version>\d+))?", re.IGNORECASE)
-MAX_DIGITS = 19  # of a version that fits an int64; Python refuses to read thousands of digits
-MAX_IMAGES = 64  # images of one request; each waits its turn in the model's queue
+OPS = {"predict": Op.TFS_PREDICT, "classify": Op.TFS_CLASSIFY, "regress": Op.TFS_REGRESS}
+STATES = {
+    State.SERVING: ("AVAILABLE", "OK"),
+    State.REVIVING: ("LOADING", "OK"),
+    State.QUARANTINED: ("END", "INTERNAL"),
+    State.RETIRED: ("UNLOADING", "OK"),
+}
+Row = tuple[int, str, str, str]
+
+
+def _preflight(origin: str) -> Response:
+    if not origin.startswith(("http://", "https://")):
+        raise Invalid("Origin header is missing in CORS preflight")
+    return Response(b"")
 
 
 class TensorFlowServing:
-    """The endpoints of the API. Names of models are matched as they are, the rest of a path in any case."""
+    """The endpoints of the API."""
 
-    def __init__(self, models: Models, infer: Infer) -> None:
+    def __init__(self, models: Models) -> None:
         self._models = models
-        self._infer = infer
 
-    async def post(self, request: Request) -> Response:
-        """`/v1/models/M[/versions/N]:predict`."""
-        match = _PREDICT.fullmatch(request.path_params["rest"])
-        if match is None:
-            raise Invalid(f"Malformed request: POST {request.url.path}")
-        name, version = match["model"], _version(match["version"])
-        live = self._live(name, version)
-        body = await run_in_threadpool(tfs.parse_body, await read_body(request), MAX_BODY)
-        images = tfs.images(body) if live.worker.session.takes_images else None
-        if images is not None:
-            return Response(await self._images(name, version, images), media_type="application/json")
-        asked = await run_in_threadpool(tfs.decode_predict, body, live.worker.session.inputs)
-        seen = await self._infer(Ask(name, version, tensors=asked.inputs))
-        tensors = [to_tensor(output, array) for output, array in seen.arrays.items()]
-        return Response(tfs.encode_predict(tensors, asked.row), media_type="application/json")
+    def routes(self) -> list[Route]:
+        """Return where they are: whatever is below /v1 is theirs."""
+        return [
+            Route("POST", "/v1/{rest...}", target=self.target),
+            Route("*", "/v1/{rest...}", self.get),
+            Route("POST", "/V1/{rest...}", target=self.target),
+            Route("*", "/V1/{rest...}", self.get),
+        ]
 
-    async def get(self, request: Request) -> Response:
-        """`/v1/models/M[/versions/N]`: the state of the model's versions."""
-        rest = request.path_params.get("rest", "")
-        if not rest:
-            raise Invalid("Missing model name in request.")
-        match = _STATUS.fullmatch(rest)
-        if match is None:
-            raise Invalid(f"Malformed request: GET {request.url.path}")
-        name, version = match["model"], _version(match["version"])
+    def target(self, exchange: Exchange, _: Parts) -> Target:
+        """`/v1/models/M[/versions/N|/labels/L]:predict`, `:classify`, `:regress`."""
+        asked = tfs.route("POST", exchange.path.decode("latin-1"))
+        self._check(asked)
+        return Target(OPS[asked.verb], asked.model, asked.version, asked.label)
+
+    def get(self, request: Request) -> Response:
+        """`/v1/models/M[/versions/N|/labels/L]`: the state of versions; with `/metadata`, the signature."""
+        if request.method == "OPTIONS":
+            return _preflight(request.exchange.header(b"origin"))
+        asked = tfs.route(request.method, request.exchange.path.decode("latin-1"))
+        if asked.verb == "metadata":
+            self._check(asked)
+            live = self._models.live(asked.model, asked.version, asked.label)
+            signatures = tfs.plain_signature(live.inputs, live.outputs)
+            return as_json(tfs.metadata(asked.model, live.manifest.version, signatures))
+        return as_json(tfs.status(self._status(asked)))
+
+    def _status(self, asked: tfs.Target) -> list[Row]:
+        name, version = asked.model, asked.version
         try:
-            live = self._models.live(name, version)
+            live = self._models.live(name, version, asked.label)
         except NotReady as error:
             failed = bool(self._models.reason(name))
             state = ("END", "INTERNAL") if failed else ("LOADING", "UNAVAILABLE")
-            return JSONResponse(tfs.status([(version or 1, *state, str(error))]))
+            return [(version or 1, *state, str(error))]
         except NotFound:
+            if asked.label is not None:
+                raise NotFound(f"Unrecognized servable version label: {asked.label}") from None
             which = f"version {version}" if version is not None else "any versions"
             raise NotFound(f"Could not find {which} of model {name}") from None
-        return JSONResponse(tfs.status([(live.manifest.version, "AVAILABLE", "OK", "")]))
+        if asked.label is not None:
+            version = live.manifest.version
+        found = [one for one in reversed(self._models.generations(name)) if version in (None, one.manifest.version)]
+        return [(one.manifest.version, *STATES[one.state], one.trouble) for one in found]
 
-    def _live(self, name: str, version: int | None) -> Live:
+    def _check(self, asked: tfs.Target) -> None:
         try:
-            return self._models.live(name, version)
+            self._models.live(asked.model, asked.version, asked.label)
         except NotFound:
-            which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            if asked.label is not None:
+                raise NotFound(f"Unrecognized servable version label: {asked.label}") from None
+            latest = asked.version is None
+            which = f"Latest({asked.model})" if latest else f"Specific({asked.model}, {asked.version})"
             raise NotFound(f"Servable not found for request: {which}") from None
-
-    async def _images(self, name: str, version: int | None, images: list[bytes]) -> bytes:
-        if len(images) > MAX_IMAGES:
-            raise Invalid(f"instances: expected at most {MAX_IMAGES} images; got {len(images)}")
-        rows = []
-        for image in images:  # one after the other: all at once would fill the queue against themselves
-            seen = await self._infer(Ask(name, version, image))
-            row: dict[str, Any] = {}
-            for tensor in image_tensors(seen):
-                row |= tfs.row_value(tensor)
-            rows.append(row)
-        return tfs.encode_rows(rows)
-
-
-def _version(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if len(text.lstrip("0")) > MAX_DIGITS or int(text) > names.MAX_VERSION:
-        raise Invalid(f"Failed to convert version: {text} to numeric.")
-    return int(text)

@@ -31,6 +31,7 @@ from skerry.node.hub import Hub
 from skerry.node.load import Loader
 from skerry.node.models import Models
 from skerry.node.update.slots import MAX_TRIES, Slots
+from skerry.node.worker.life import Worker
 from skerry.wire import routes
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Installer:
             while (committed := self.slots.table.slots[model].committed) is not None:
                 self._models.expect(model)
                 try:
-                    self._models.swap(self._loader.load(self._open(committed.digest)))
+                    self._models.swap(self._load(self._open(committed.digest)))
                     break
                 except (TrustError, Invalid, NotFound) as error:
                     self._give_up(model, error)
@@ -97,6 +98,10 @@ class Installer:
         if bundle.manifest.digest != digest:
             raise WrongDigest(f"bundle {digest}: in its place lies {bundle.manifest.digest}")
         return bundle
+
+    def _load(self, bundle: Bundle) -> Worker:
+        """Return a worker of a bundle; while others serve, it is loaded with what they leave over."""
+        return self._loader.bundle(bundle, self._models.arena(bundle.manifest.name), gentle=bool(self._models.names()))
 
     def held(self) -> Held:
         """Return what is on this node, as `core.plan` asks for it."""
@@ -186,7 +191,7 @@ class Installer:
             raise LoadFailed(f"this node died {MAX_TRIES} times while trying the bundle")
         self._models.expect(want.model)
         try:
-            worker = self._loader.load(self._open(want.digest))
+            worker = self._load(self._open(want.digest))
         except (TrustError, NotFound):
             self._disk.remove(self._folder(want.digest))  # the disk spoilt it; another rollout fetches it afresh
             raise
@@ -195,7 +200,11 @@ class Installer:
             raise
         # Committed before it serves: a node that dies in between serves it again after a restart, and what
         # answered requests is never uncommitted.
-        self.slots.commit(want.model)
+        try:
+            self.slots.commit(want.model)
+        except OSError:
+            worker.close()
+            raise
         self._models.swap(worker)
 
     def _drop(self, model: ModelName) -> None:

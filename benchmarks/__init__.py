@@ -1,0 +1,1 @@
+"""What Skerry promises of its speed, measured beside yardsticks started here. The product imports nothing of it."""

@@ -1,0 +1,1 @@
+"""What the node says of its own protocols: OpenAPI documents, and pages for people with lines that can be copied."""

@@ -1,0 +1,103 @@
+"""TensorFlow Serving over gRPC: PredictionService and ModelService."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from skerry.core import names
+from skerry.core.errors import NotFound, NotReady, Unsupported
+from skerry.node.models import Models
+from skerry.node.repository import Source
+from skerry.node.serve.admin import Admin
+from skerry.node.serve.rpc.infer import Caller, Calls
+from skerry.node.worker.order import Op
+from skerry.wire import tfs_grpc
+from skerry.wire.config import Policy, Which
+from skerry.wire.tfs_grpc import Chosen, Status
+
+PREDICTION = "tensorflow.serving.PredictionService"
+MODEL = "tensorflow.serving.ModelService"
+STATES = {"serving": "AVAILABLE", "reviving": "LOADING", "quarantined": "END", "retired": "UNLOADING"}
+
+
+class Serving:
+    """Both services."""
+
+    def __init__(self, models: Models, calls: Calls, admin: Admin) -> None:
+        self._models = models
+        self._calls = calls
+        self._admin = admin
+
+    def plain(self) -> dict[str, Callable[[bytes], bytes]]:
+        """Return the calls that are answered at once."""
+        return {
+            f"{PREDICTION}/GetModelMetadata": self._metadata,
+            f"{PREDICTION}/MultiInference": self._multi,
+            f"{MODEL}/GetModelStatus": self._status,
+        }
+
+    def inference(self) -> dict[str, Op]:
+        """Return the calls that a worker answers."""
+        return {
+            f"{PREDICTION}/Predict": Op.GRPC_PREDICT,
+            f"{PREDICTION}/Classify": Op.GRPC_CLASSIFY,
+            f"{PREDICTION}/Regress": Op.GRPC_REGRESS,
+        }
+
+    async def infer(self, op: Op, data: bytes, caller: Caller) -> bytes:
+        """Predict, Classify or Regress."""
+        chosen = tfs_grpc.decode_chosen(data)
+        try:
+            return await self._calls.run(op, data, caller, chosen.model, chosen.version, chosen.label)
+        except NotFound:
+            raise NotFound(f"Servable not found for request: {_which(chosen)}") from None
+
+    def _metadata(self, data: bytes) -> bytes:
+        chosen = tfs_grpc.decode_metadata(data)
+        try:
+            live = self._models.live(chosen.model, chosen.version, chosen.label)
+        except NotFound:
+            raise NotFound(f"Servable not found for request: {_which(chosen)}") from None
+        signature = tfs_grpc.Signature(live.inputs, live.outputs)
+        return tfs_grpc.encode_metadata(chosen.model, live.manifest.version, {tfs_grpc.SIGNATURE: signature})
+
+    def _status(self, data: bytes) -> bytes:
+        chosen = tfs_grpc.decode_status(data)
+        try:
+            self._models.live(chosen.model, chosen.version, chosen.label)
+        except NotReady as error:
+            state = ("END", "INTERNAL") if self._models.reason(chosen.model) else ("LOADING", "UNAVAILABLE")
+            return tfs_grpc.encode_status([Status(chosen.version or 1, *state, str(error))])
+        except NotFound:
+            which = f"version {chosen.version}" if chosen.version is not None else "any versions"
+            raise NotFound(f"Could not find {which} of model {chosen.model}") from None
+        wanted = chosen.version
+        if chosen.label is not None:
+            wanted = self._models.live(chosen.model, None, chosen.label).manifest.version
+        found = [
+            Status(one.manifest.version, STATES[one.state.value])
+            for one in reversed(self._models.generations(chosen.model))
+            if wanted in (None, one.manifest.version)
+        ]
+        return tfs_grpc.encode_status(found)
+
+    @staticmethod
+    def _multi(_: bytes) -> bytes:
+        raise Unsupported("MultiInference is not served here; ask Classify and Regress one after the other")
+
+    async def reload(self, data: bytes, _: Caller) -> bytes:
+        """HandleReloadConfigRequest: from now on these models are served, and no others."""
+        await self._admin.reload([_source(one) for one in tfs_grpc.decode_reload(data)])
+        return tfs_grpc.encode_reload()
+
+
+def _source(one: tfs_grpc.Listed) -> Source:
+    policy = Policy(Which(one.policy.kind), one.policy.newest, one.policy.versions)
+    return Source(Path(one.base_path), names.model_name(one.name), policy, one.labels)
+
+
+def _which(chosen: Chosen) -> str:
+    if chosen.label is not None:
+        return f"Latest({chosen.model})"
+    return f"Latest({chosen.model})" if chosen.version is None else f"Specific({chosen.model}, {chosen.version})"

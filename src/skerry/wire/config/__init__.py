@@ -1,0 +1,35 @@
+"""A model's config.pbtxt, as Triton has it: its text to typed options, and options to the JSON that clients ask for."""
+
+from skerry.wire.config.agree import agree
+from skerry.wire.config.options import (
+    Batching,
+    Control,
+    Options,
+    Policy,
+    Port,
+    Queueing,
+    Sequences,
+    State,
+    WarmInput,
+    Warmup,
+    Which,
+)
+from skerry.wire.config.read import read_config
+from skerry.wire.config.show import config_json
+
+__all__ = [
+    "Batching",
+    "Control",
+    "Options",
+    "Policy",
+    "Port",
+    "Queueing",
+    "Sequences",
+    "State",
+    "WarmInput",
+    "Warmup",
+    "Which",
+    "agree",
+    "config_json",
+    "read_config",
+]

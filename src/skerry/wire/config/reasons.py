@@ -1,0 +1,7 @@
+"""Why a field is refused, where several are refused for the same reason."""
+
+from __future__ import annotations
+
+GPU = "it is for GPUs; leave it out"
+TENSORRT = "it is for TensorRT; leave it out"
+RAGGED = "requests of different shapes are never joined; leave it out"
