@@ -24,6 +24,7 @@ from skerry.wire.config import Options
 
 log = logging.getLogger(__name__)
 
+WIDE = 4  # threads of a long run; beyond, most models gain little and every other program on the box waits
 MAX_DELAY = 500_000  # microseconds that a request may wait for others; a worker still for 1 s is thought to hang
 NOTHING = Options()
 
@@ -87,7 +88,7 @@ class Loader:
 
     def _loaded(self, order: Order, arena: Arena) -> Worker:
         worker = self.again(order, arena)
-        hello = worker.hello
+        order, hello = worker.order, worker.hello
         log.info(
             "%s version %d: loaded in %.2f s, %d goldens passed, a run takes %.0f us; threads %d, runs %d, %s",
             order.name, order.version, hello.seconds, hello.goldens, hello.run_us, order.intra, order.runs,
@@ -107,6 +108,8 @@ class Loader:
                 intra = min(profile.plan.intra, cpus)
                 runs = max(1, min(profile.plan.runs, cpus // intra))
             order = order.tuned(profile.batches, profile.spinning)
+        if not threads and not options.instances and profile is None:
+            order = order.widened(min(cpus, WIDE))
         return _joining(order.planned(intra, runs, gentle), options)
 
     def _profile(self, order: Order, digest: Digest | None) -> Profile | None:

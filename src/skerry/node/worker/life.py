@@ -222,6 +222,7 @@ def bear(nursery: Nursery, order: Order, arena: Arena, cages: Cages | None = Non
         if held is not None:
             held.let_go()
         raise error_named(hello.error, hello.text)
+    order = order.planned(hello.intra, hello.runs, order.gentle)
     return Worker(born, channel, order, hello, held)
 
 

@@ -95,11 +95,16 @@ class Order(msgspec.Struct, frozen=True):
     preferred: tuple[int, ...] = ()  # sizes that run at once
     spinning: bool = False  # threads look for work a while before they sleep
     regions: str = ""  # the board of shared memory (host.regions); "": this node shares none
+    wide: int = 0  # threads of a run instead, one run at a time, if a run turns out to be long; 0: as planned
     cap: str = ""  # what it may take of the machine, in words; "": what there is
 
     def planned(self, intra: int, runs: int, gentle: bool) -> Order:
         """Return the same order with a plan of threads."""
         return msgspec.structs.replace(self, intra=intra, runs=runs, gentle=gentle)
+
+    def widened(self, threads: int) -> Order:
+        """Return the same order with the threads of a run that turns out to be long."""
+        return msgspec.structs.replace(self, wide=threads)
 
     def tuned(self, sizes: tuple[int, ...], spinning: bool) -> Order:
         """Return the same order with what was measured on this machine before."""
@@ -125,6 +130,8 @@ class Hello(msgspec.Struct, frozen=True):
     images: bool = False
     arithmetic: bool = False  # the model does nothing but arithmetic on dense floats
     goldens: int = 0
+    intra: int = 0  # threads of a run, and runs at a time, as it was loaded at last
+    runs: int = 0
     seconds: float = 0.0  # to load and prove it
     run_us: float = 0.0  # median of a warm run, alone
     slowest_us: float = 0.0  # of the warm runs
