@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady, RunFailed
+from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady, QueueFull, RunFailed
 from skerry.core.names import ModelName
 from skerry.node.generation import MAX_DEATHS, State
 from skerry.node.worker.fake import FakeWorker
-from skerry.node.worker.order import Order
+from skerry.node.worker.order import ENCODER, Head, Op, Order
+from skerry.node.worker.ticket import Answered, Ticket
+from tests.engine.kit import identity
 from tests.node.kit import SECONDS, Held, living, session, steady, until
 
 
@@ -393,3 +397,42 @@ def test_a_swap_while_it_is_born_again_answers_what_waits(live):
 def test_loading_that_fails_raises_in_the_thread_that_asked(live):
     with pytest.raises(LoadFailed):
         live.nest(Order(path="fake", name="m"), live.models.arena("m"))
+
+
+def test_an_answer_for_which_there_is_no_room_is_refused_and_forgotten(tmp_path):
+    """The worker stands still while the memory is used up, so that its answer finds none."""
+    with living() as live:
+        live.put_file(identity(tmp_path / "m.onnx"), "m")
+        (generation,) = live.models.generations()
+        arena, worker = generation.arena, generation.queue.worker
+        outcomes, blocks = [], []
+
+        def submit(rows):
+            data = b"[" + b",".join([b"0.1"] * rows * 2) + b"]"
+            body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d,2],"data":%b}]}' % (rows, data)
+            ticket = Ticket(Op.INFER, arena, len(body), 0)
+            ticket.body[:] = body
+            ticket.put_head(ENCODER.encode(Head()))
+            ticket.done = lambda _, found: outcomes.append(found)
+            generation.queue.submit(ticket)
+
+        def use_up():
+            size = 256 << 20
+            while size >= 4096:
+                try:
+                    blocks.append(arena.cut(size))
+                except QueueFull:
+                    size //= 2
+
+        os.kill(worker.pid, signal.SIGSTOP)
+        status = Path(f"/proc/{worker.pid}/stat")
+        until("it stands", lambda: status.read_text().rpartition(")")[2].split()[0] == "T")
+        live.running.do(lambda: (submit(100_000), use_up()))
+        os.kill(worker.pid, signal.SIGCONT)
+        until("the refusal", lambda: outcomes)
+        assert isinstance(outcomes[0], QueueFull)
+        live.running.do(lambda: [arena.free(block) for block in blocks])
+        live.running.do(lambda: submit(100_000))
+        until("the next answer", lambda: len(outcomes) == 2)
+        assert isinstance(outcomes[1], Answered)
+        live.quiet()

@@ -175,6 +175,7 @@ class Worker:
             del self.flying[ticket.id]
             sent = self.sent_at.pop(ticket.id)
             assert self._settle is not None
+            self._channel.send(ticket.id, 0, 0, Op.FETCH, 0, 0, 0, 0, 0)  # without room: it is to be forgotten
             self._settle(ticket, error, (sent, sent, 0, 0, 0, 0, 0, 1, 0))
             return
         self._rooms[ticket.id] = room

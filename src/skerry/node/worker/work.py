@@ -62,7 +62,6 @@ TINY_US = 200.0  # microseconds of a run, below which the rest of a request take
 LONG_US = 8000.0  # microseconds of a run, above which one caller gains more by threads than several lose
 MAX_ERROR = 4000  # bytes of an error's text
 _MEMORY = re.compile(r"bad.?alloc|allocate|out of memory|MemoryError", re.IGNORECASE)  # as runtimes say it
-MAX_KEPT = 64 << 20  # bytes of an answer that found no room and waits to be fetched
 
 
 def live(parent: socket.socket, fds: list[int]) -> None:
@@ -247,6 +246,8 @@ class Work:
                 made = self._answers(Op.INFER, self._arena[at : at + head], self._arena[body_at : body_at + body])
             elif op == Op.FETCH:
                 taken, made = self._kept.pop(ticket)
+                if not room:  # there is none for it: nobody waits for this answer any more
+                    return True
             elif op == Op.SHADOW:
                 arena, labels = self._arena, len(self._manifest.labels)
                 made = shadow(self._answers, labels, arena, arena[at : at + head], arena[body_at : body_at + body])

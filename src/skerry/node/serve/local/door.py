@@ -6,7 +6,6 @@ one line of JSON back, with the region's full name or with an error. A region li
 
 from __future__ import annotations
 
-import array
 import asyncio
 import json
 import logging
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 MAX_LINE = 4096  # bytes
 MAX_FDS = 8  # of one message; one is right, more are closed
 MAX_GUESTS = 256  # connections; each may hold regions
-_FD = array.array("i")
 
 
 class Door:
