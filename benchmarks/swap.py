@@ -1,16 +1,18 @@
 """Requests while a model is swapped: how many fail, and what the tail is then beside the steady time before and after.
 
-    python -m benchmarks.swap [--by poll|load|restart|none] [--swaps 20] [--window 5] [--share 0.5] [--json FILE]
+    python -m benchmarks.swap [--by poll|load|restart|none] [--swaps 20 [--bad 2]] [--window 5] [--share 0.5] [--json F]
 
 Poisson load at a share of the node's capacity, open loop. Steady windows and windows with one swap alternate; each swap
 window is compared with its two neighbours, so that a machine whose mood drifts does not decide. `none` and `restart`
 are controls: nothing happens (the ratio must be about 1), and a node that is stopped and started (requests must fail).
+Of the swaps by `load`, `--bad` are of a file that is cut off: that the node refuses it is checked, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -37,6 +39,7 @@ Swap = Callable[[int], None]  # makes the given version serve; returns when it d
 
 CAPACITY_SECONDS = 3.0
 MAX_KINDS = 5  # of failures that are told
+CUT = 0.5  # of a broken file, what is there
 SWAP_SECONDS = 60.0  # until a new version must serve
 LOOK = 0.05  # seconds between two looks whether it does
 WARM = 2.0  # seconds of load before the first window
@@ -88,21 +91,37 @@ def by_poll(url: str, folder: Path, model: str) -> Swap:
     return swap
 
 
-def by_load(url: str, folder: Path, model: str) -> Swap:
+def by_load(url: str, folder: Path, model: str, bad: range) -> Swap:
     """Swap by a new version and the Open Inference Protocol's repository extension, which says so at once."""
+    ask = bodies.Request(f"{url}/v2/repository/models/{model}/load", b"{}").ask
 
     def swap(version: int) -> None:
-        install(folder, version)
-        bodies.Request(f"{url}/v2/repository/models/{model}/load", b"{}").ask()
-        wait(url, model, version)
+        if version not in bad:
+            install(folder, version)
+            ask()
+            wait(url, model, version)
+            return
+        install(folder, version, CUT)
+        before = serving(url, model)
+        with contextlib.suppress(RuntimeError):
+            ask()
+            raise AssertionError(f"version {version} is cut off, and the node says that it has loaded it")
+        assert serving(url, model) == before
 
     return swap
 
 
-def install(folder: Path, version: int) -> None:
-    """Put a copy of version 1 beside it, in one move."""
+def bad_ones(swaps: int, bad: int) -> range:
+    """Return the versions that are broken: evenly among those of so many swaps, the first of which makes version 2."""
+    return range(0) if not bad else range(2 + swaps // bad // 2, 2 + swaps, swaps // bad)
+
+
+def install(folder: Path, version: int, cut: float = 1.0) -> None:
+    """Put a copy of version 1 beside it, in one move; of its model only a part if it is to be cut off."""
     fresh = folder / f".{version}.new"
     shutil.copytree(folder / "1", fresh)
+    model = fresh / "model.onnx"
+    os.truncate(model, int(model.stat().st_size * cut))
     fresh.rename(folder / str(version))
 
 
@@ -196,7 +215,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         url = node.server.url
         request = bodies.oip_binary(url, CNN, "image", image(1))
         ways: dict[str, Swap] = {
-            "load": by_load(url, repository / CNN, CNN),
+            "load": by_load(url, repository / CNN, CNN, bad_ones(options.swaps, options.bad)),
             "poll": by_poll(url, repository / CNN, CNN),
             "restart": node,
             "none": lambda _: None,
@@ -218,6 +237,7 @@ def main() -> None:
     )
     parser.add_argument("--by", choices=["poll", "load", "restart", "none"], default="poll", help="how it is swapped")
     parser.add_argument("--swaps", type=int, default=20, help="how often")
+    parser.add_argument("--bad", type=int, default=0, help="how many of the swaps by `load` are of a broken file")
     parser.add_argument("--window", type=float, default=5.0, help="seconds of one window")
     parser.add_argument("--share", type=float, default=0.5, help="of the node's capacity that is asked")
     parser.add_argument("--serve", action="append", default=[], help="one more word for `skerry serve`, as --serve=--x")

@@ -21,7 +21,7 @@ from skerry.node.lane import Lane
 from skerry.node.metrics.series import Series
 from skerry.node.queue import Queue
 from skerry.node.serve.cold import as_json
-from skerry.node.serve.http1 import Connection
+from skerry.node.serve.http.connection import Connection
 from skerry.node.serve.inference import Target
 from skerry.node.serve.site import Route, Site
 from skerry.node.worker.answer import Answers

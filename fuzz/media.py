@@ -8,14 +8,18 @@ import numpy as np
 
 from skerry.core.errors import RequestError
 from skerry.core.fields import Fields
+from skerry.engine.steps.audio.mel import LogMel
+from skerry.engine.steps.audio.micro import MicroFrontend
+from skerry.engine.steps.audio.sound import DecodeAudio
+from skerry.engine.steps.audio.wav import MAX_SECONDS, read_wav
 from skerry.engine.steps.image import MAX_PIXELS, DecodeImage, Resize
 from skerry.engine.steps.plan import plan
-from skerry.engine.steps.sound import DecodeAudio
 from skerry.engine.steps.step import Trace
-from skerry.engine.steps.wav import MAX_SECONDS, read_wav
 
 COLOURS = ("rgb", "bgr", "grey")
 AUDIO = DecodeAudio.read(Fields({"rate": 16_000, "samples": 16_000, "scale": "int16"}, ""))
+MICRO = MicroFrontend.read(Fields({}, "")).at(16_000, "int16")
+MELS = LogMel.read(Fields({"centre": True, "pre_emphasis": 0.97}, "")).at(16_000, "float")
 
 
 def image(data: bytes) -> None:
@@ -41,7 +45,7 @@ def image(data: bytes) -> None:
 
 
 def wav(data: bytes) -> None:
-    """A WAV file: samples are numbers, those of whole numbers from -1 to 1; then at another rate."""
+    """A WAV file: samples are numbers, those of whole numbers from -1 to 1; then at another rate, and its features."""
     try:
         samples, rate = read_wav(data)
     except RequestError:
@@ -52,4 +56,6 @@ def wav(data: bytes) -> None:
     assert np.isfinite(samples).all()
     if len(samples) < 10_000:
         with contextlib.suppress(RequestError):
-            AUDIO(np.frombuffer(data, np.uint8), Trace())
+            heard = AUDIO(np.frombuffer(data, np.uint8), Trace())
+            assert MICRO(heard, Trace()).shape == (98, 40)
+        assert np.isfinite(MELS(samples, Trace())).all()

@@ -33,7 +33,6 @@ from skerry.node.serve.admin import Admin
 from skerry.node.serve.rest import rest
 from skerry.node.settings import NodeSettings
 from skerry.wire import routes
-from skerry.wire.config.read import _REFUSED as REFUSED
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -169,11 +168,6 @@ def test_every_option_of_a_runtime_is_documented():
         options = re.findall(r"`(\w+)`", law.partition("Options of `runtime`")[2])
         assert options, f"{runner}.py: its law names no options"
         assert {o for o in options if not any(r.startswith(f"| `{o}` |") for r in rows("guide/runtimes.md"))} == set()
-
-
-def test_every_field_of_a_config_that_is_refused_is_documented():
-    page = text(DOCS / "guide" / "migrate-from-triton.md")
-    assert [field for field in REFUSED if f"`{field}`" not in page] == []
 
 
 def test_every_error_is_documented():

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 LEAK = 100_000  # bytes
-TARGET = "skerry.node.serve.http1"
+TARGET = "skerry.node.serve.http.exchange"
 KEPT: list[bytearray] = []
 
 

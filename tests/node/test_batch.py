@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -384,11 +385,14 @@ def test_a_real_worker_joins_concurrent_requests(tmp_path):
     x = np.random.default_rng(2).standard_normal((64, 1, width)).astype(np.float32)
     with living() as live:
         live.models.swap(loader().again(order, live.models.arena("dense")))
+        worker = live.models.live("dense").queue.worker
+        os.kill(worker.pid, signal.SIGSTOP)  # until all wait
         futures = []
         for row in x:
             one = {"name": "x", "datatype": "FP32", "shape": [1, width], "data": row.reshape(-1).tolist()}
             futures.append(live.submit("dense", json.dumps({"inputs": [one]}).encode()))
         bad = live.submit("dense", b'{"inputs": []}')
+        os.kill(worker.pid, signal.SIGCONT)
         for row, future in zip(x, futures, strict=True):
             y = json.loads(future.result(20).body)["outputs"][0]["data"]
             np.testing.assert_allclose(y, (np.maximum(row @ weights[0], 0) @ weights[1])[0], rtol=1e-4, atol=1e-5)

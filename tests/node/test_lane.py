@@ -21,7 +21,7 @@ from skerry.core.tensor import DType, Spec
 from skerry.engine.runners.onnx_file import arithmetic
 from skerry.node.lane import suits
 from skerry.node.repository import Found
-from skerry.node.worker.order import Hello
+from skerry.node.worker.order import Beside, Hello, Order
 from tests.models import adder_onnx, brightness_onnx
 from tests.node.kit import loader, place, until
 
@@ -60,12 +60,21 @@ def test_only_small_graphs_of_arithmetic_are_trusted(tmp_path):
         ({"arithmetic": False, "run_us": 10.0}, DType.FP32, False),
         ({"arithmetic": True, "run_us": 10.0, "images": True}, DType.FP32, False),
         ({"arithmetic": True, "run_us": 10.0}, DType.INT64, False),
+        ({"arithmetic": True, "run_us": 10.0, "remembers": True}, DType.FP32, False),
     ],
 )
 def test_who_may_have_a_lane(hello, kind, good):
     specs = (Spec("x", kind, (1,)),)
-    worker = SimpleNamespace(hello=Hello(**hello), inputs=specs, outputs=specs)
+    worker = SimpleNamespace(hello=Hello(**hello), inputs=specs, outputs=specs, order=Order(path="m"))
     assert suits(worker) is good
+
+
+def test_a_model_on_an_accelerator_has_no_lane():
+    specs = (Spec("x", DType.FP32, (1,)),)
+    order = Order(path="m", beside=Beside(options={"providers": ["cuda"]}))
+    assert not suits(
+        SimpleNamespace(hello=Hello(arithmetic=True, run_us=9.0), inputs=specs, outputs=specs, order=order)
+    )
 
 
 def stop(pid):

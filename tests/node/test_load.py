@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from skerry.core.batch import SIZES
+from skerry.core.errors import LoadFailed
 from skerry.core.names import ModelName
+from skerry.core.tensor import DType
 from skerry.engine.known import bare_digest, runtime_of
 from skerry.host.files import Disk
 from skerry.host.profiles import Cpu, Plan, Profile, Profiles
 from skerry.host.shared import Arena
 from skerry.node.load import MAX_DELAY, NOTHING, Loader
 from skerry.node.repository import Found
+from skerry.node.worker.life import Worker
 from skerry.node.worker.order import Order
-from skerry.wire.config import Batching, Options
+from skerry.wire.config import Batching, Options, Port, Queueing, WarmInput, Warmup
 from tests.engine.kit import HERE
 from tests.models import adder_onnx, brightness_bundle
 from tests.node.kit import nursery
@@ -96,6 +100,61 @@ def test_settings_and_configuration_come_before_the_profile(model, profiles):
 def test_a_configuration_says_what_runs_together(model, profiles, options, sizes, delay):
     order = loaded(model, options, profiles=profiles)
     assert (order.sizes, order.delay, order.measure) == (sizes, delay, False)
+
+
+WARM = Warmup("w", 2, {name: WarmInput(DType.FP32, (3,), "file", "f") for name in ("x", "y")}, 2)
+
+
+def configured(model: Path, **options: Any) -> Worker:
+    """Return a worker of a model file that lies where a repository has it, with a configuration."""
+    found = Found(ModelName("adder"), 1, model, True, options=Options(**options), folder=model.parent)
+    worker = Loader(nursery(), None, FOUR, 0, False).bare(found, Arena(1 << 20, 1 << 20))
+    worker.close()
+    return worker
+
+
+def test_warm_ups_are_run_before_a_worker_serves(model):
+    with pytest.raises(LoadFailed, match=r"^config\.pbtxt: model_warmup 'w': expected warmup/f; it is not there"):
+        configured(model, max_batch_size=4, warmup=(WARM,))
+    (model.parent / "warmup").mkdir()
+    (model.parent / "warmup" / "f").write_bytes(bytes(8))
+    with pytest.raises(LoadFailed, match="model_warmup 'w': input 'x': expected 12 bytes in warmup/f"):
+        configured(model, max_batch_size=4, warmup=(WARM,))
+    (model.parent / "warmup" / "f").write_bytes(bytes(12))
+    configured(model, max_batch_size=4, warmup=(WARM,))
+    with pytest.raises(
+        LoadFailed, match="model_warmup 'w': inference request batch-size must be <= 1 for 'adder'; got 2"
+    ):
+        configured(model, max_batch_size=1, warmup=(WARM,))
+
+
+def test_where_it_matters_who_waits_the_worker_is_given_no_more_than_it_runs(model):
+    free = configured(model, max_batch_size=4, batching=Batching())
+    bound = configured(model, max_batch_size=4, batching=Batching(queue=Queueing(timeout=1000)))
+    alone = configured(model, max_batch_size=1, batching=Batching(levels=2, level=1))
+    runs = bound.order.runs
+    assert (free.depth > runs * 4, bound.depth, alone.depth) == (True, runs * 4, runs)
+
+
+def test_clients_see_the_shapes_that_are_declared(model):
+    ports = (Port("x", DType.FP32, (3, 1), reshape=(3,)), Port("y", DType.FP32, (3,)))
+    worker = configured(model, max_batch_size=4, inputs=ports)
+    assert [spec.shape for spec in worker.inputs] == [(-1, 3, 1), (-1, 3)]
+
+
+def test_an_accelerator_that_is_missing_is_told_by_its_field(model):
+    with pytest.raises(
+        LoadFailed, match=r"needs RknpuExec.* \(config\.pbtxt: optimization\.execution_accelerators: rknpu\)"
+    ):
+        configured(model, accelerators=("rknpu",))
+
+
+def test_what_is_passed_over_is_told(model, caplog):
+    configured(model, ignored=("optimization.cuda: why",), parameters={"mine": "1"})
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
+        "adder version 1: config.pbtxt: optimization.cuda: why",
+        "adder version 1: config.pbtxt: parameters 'mine': runtime onnx has no such parameter",
+    ]
 
 
 def test_a_worker_that_joins_may_have_enough_calls_for_it(model):

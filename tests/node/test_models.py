@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady, QueueFull, RunFailed
 from skerry.core.names import ModelName
 from skerry.node.generation import MAX_DEATHS, State
+from skerry.node.serve.tfs import statuses
 from skerry.node.worker.fake import FakeWorker
 from skerry.node.worker.order import ENCODER, Head, Op, Order
 from skerry.node.worker.ticket import Answered, Ticket
@@ -301,6 +302,32 @@ def test_a_crash_loop_falls_back_to_the_last_good_version(live, caplog):
     assert live.metrics.counts("m") == {"swaps": 3, "restarts": 3, "quarantines": 1}
     assert [order.version for order in live.nest.asked] == [2, 2, 1]
     assert "version 2 is quarantined" in live.models.live("m").trouble
+    assert list(live.models.fallen()) == [("m", 2)]
+    rows = statuses(live.models, "m", None, None)
+    assert [row[:3] for row in rows] == [(2, "END", "INTERNAL"), (1, "AVAILABLE", "OK")]
+    assert statuses(live.models, "m", 2, None) == rows[:1]
+    live.put(steady(version=3))
+    assert live.models.fallen() == {}
+
+
+@pytest.mark.parametrize("how", ["swapped out", "dropped", "loaded again"])
+def test_what_is_fallen_back_on_is_the_version_before_however_it_left(live, how):
+    for version in (1, 2):
+        live.nest.born["m", version] = lambda order, _, v=version: FakeWorker(steady(version=v), order)
+    live.put(steady(version=1))
+    live.put(steady(version=2), keep=(1,) if how == "dropped" else ())
+    if how == "dropped":
+        live.models.drop("m", 1)  # as a repository's policy has it, once the new one serves
+    elif how == "loaded again":
+        live.put(steady(version=2))
+    for _ in range(MAX_DEATHS):
+        two = live.models.live("m", 2)
+        until("a worker", lambda two=two: two.state is State.SERVING)
+        worker = two.queue.worker
+        worker.kill()
+        until("the death", lambda two=two, worker=worker: two.queue.worker is not worker)
+    until("the fallback", lambda: live.models.live("m").manifest.version == 1)
+    assert live.ask().version == 1
 
 
 def test_a_crash_loop_without_a_good_version_is_told(live):
@@ -353,19 +380,36 @@ def test_a_dropped_model_gives_its_memory_back(live):
     assert os.fstat(arena.fd).st_blocks * 512 < 1 << 20
 
 
-def test_an_old_worker_that_dies_while_it_finishes_is_no_loss_to_the_new_one(live):
+@pytest.mark.parametrize("bound", [False, True])
+def test_what_an_old_worker_had_when_it_died_is_asked_of_the_new_one_but_for_who_named_the_old(live, bound):
     held = Held(version=1)
-    live.put(held.session)
-    runs = live.submit()
+    live.put(held.session, depth=1)
+    runs, waits = live.submit(bound=bound), live.submit()
     assert held.entered.acquire(timeout=SECONDS)
     old = live.fakes[-1]
     live.put(steady(version=2))
+    assert waits.result(SECONDS)
     old.kill()
-    with pytest.raises(NotReady):
-        runs.result(SECONDS)
+    if bound:
+        with pytest.raises(NotReady, match="out of service"):
+            runs.result(SECONDS)
+    else:
+        assert b'"model_version":"2"' in runs.result(SECONDS).body
     held.gate.set()
     assert live.ask().version == 2
     assert live.metrics.counts("m")["restarts"] == 0
+
+
+def test_what_waits_for_a_version_by_its_name_is_not_answered_by_another(live):
+    held = Held(version=1)
+    live.put(held.session, depth=1)
+    runs, waits = live.submit(), live.submit(bound=True)
+    assert held.entered.acquire(timeout=SECONDS)
+    live.put(steady(version=2))
+    with pytest.raises(NotReady, match="out of service"):
+        waits.result(SECONDS)
+    held.gate.set()
+    assert b'"model_version":"1"' in runs.result(SECONDS).body
 
 
 def test_one_that_is_dropped_while_it_is_born_again_stays_away(live):

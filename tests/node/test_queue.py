@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from skerry.node.metrics import Metrics
 from skerry.node.queue import Queue
 from skerry.node.worker.order import Op, Order
 from skerry.node.worker.ticket import Answered, Ticket
+from skerry.wire.config import Batching, Queueing
 
 MS = 1_000_000  # ns
 
@@ -85,22 +87,31 @@ class Quay:
     depth: int = 1
     runs: int = 1
     clock: FakeClock = field(default_factory=lambda: FakeClock(1000.0))
+    rules: Batching | None = None
 
     def __post_init__(self) -> None:
         self.arena = Arena(1 << 24, 1 << 22)
         self.metrics = Metrics(self.clock)
         self.series = self.metrics.of("m", 1)
         self.timers = Timers(self.clock)
-        self.queue = Queue("m", self.limit, self.series, self.clock, self.timers)  # type: ignore[arg-type]
+        self.queue = Queue("m", self.limit, self.series, self.clock, self.timers, self.rules)  # type: ignore[arg-type]
         self.worker = Hands(self.depth, self.runs)
         self.queue.put_worker(self.worker)  # type: ignore[arg-type]
         self.answers: dict[Ticket, Answered | SkerryError] = {}
         self.names = itertools.count()
 
-    def ticket(self, seconds: float = 0, priority: int = 4, stream: str = "", op: Op = Op.INFER) -> Ticket:
+    def ticket(
+        self,
+        seconds: float = 0,
+        priority: int = 4,
+        stream: str = "",
+        op: Op = Op.INFER,
+        level: int = 0,
+        wish: float = 0,
+    ) -> Ticket:
         made = Ticket(op, self.arena, 10, 100)
         made.deadline = self.clock.nanos() + int(seconds * 1e9) if seconds else 0
-        made.priority, made.stream = priority, stream
+        made.priority, made.stream, made.level, made.wish = priority, stream, level, int(wish * 1e6)
         made.done = self.told
         return made
 
@@ -328,6 +339,83 @@ def test_a_frame_that_was_given_up_or_expired_is_not_skipped(quay):
     assert quay.series.reading().skips == 0
 
 
+def ruled(**rules: Any) -> Quay:
+    found = Quay(rules=Batching(**rules))
+    found.submit()  # it runs, so that what follows waits
+    return found
+
+
+def test_levels_of_a_configuration():
+    """1 is the first; who names none, or one that is not there, has the default; HTTP's own priority does not count."""
+    quay = ruled(levels=3, level=2)
+    tickets = [
+        quay.submit(level=level, priority=priority) for level, priority in ((0, 0), (3, 0), (1, 7), (9, 4), (2, 4))
+    ]
+    order = [tickets.index(one) for one in quay.drain()[1:]]
+    assert order == [2, 0, 3, 4, 1]
+    quay.check_empty()
+
+
+def test_without_levels_a_request_may_have_one_of_eight(quay):
+    quay.submit()
+    first, second, last = quay.submit(level=8), quay.submit(level=3), quay.submit(level=99)
+    assert quay.drain()[1:] == [second, first, last]
+
+
+def test_a_level_has_room_for_so_many():
+    quay = ruled(levels=2, level=2, queue=Queueing(size=2), queues={1: Queueing(size=1)})
+    good = [quay.submit(level=1), quay.submit(), quay.submit()]
+    for level, size in ((1, 1), (2, 2)):
+        late = quay.submit(level=level)
+        assert outcome(quay, late) == "QueueFull"
+        text = f"model m: Exceeds maximum queue size: {size} requests of priority {level} are waiting; try later"
+        assert str(quay.answers[late]) == text
+    quay.queue.cancel(good[0])
+    assert outcome(quay, quay.submit(level=1)) is None
+    quay.drain()
+    quay.check_empty()
+
+
+def test_a_request_may_wait_so_long_and_run_for_longer():
+    quay = ruled(queue=Queueing(timeout=1_000_000))
+    runs, waits = quay.submit(), quay.submit(wish=0.1)  # which the configuration does not let it ask for
+    quay.answer()
+    quay.timers.advance(0.5)
+    assert waits not in quay.answers
+    quay.timers.advance(0.5)
+    assert str(quay.answers[waits]) == (
+        "model m: Request timeout expired: it waited longer than its queue policy lets it"
+    )
+    assert outcome(quay, waits) == "DeadlinePassed"
+    quay.timers.advance(9)
+    assert runs not in quay.answers
+    quay.drain()
+    quay.check_empty()
+
+
+def test_a_request_may_ask_for_less_where_it_is_let():
+    quay = ruled(queue=Queueing(timeout=1_000_000, override=True))
+    waits, long = quay.submit(wish=0.2), quay.submit(wish=5)
+    quay.timers.advance(0.2)
+    assert (outcome(quay, waits), outcome(quay, long)) == ("DeadlinePassed", None)
+    quay.timers.advance(0.8)
+    assert outcome(quay, long) == "DeadlinePassed"
+    quay.drain()
+    quay.check_empty()
+
+
+def test_the_deadline_still_holds_for_what_did_not_wait_too_long():
+    quay = ruled(queue=Queueing(timeout=1_000_000))
+    runs = quay.submit(seconds=3)
+    quay.answer()
+    quay.timers.advance(1)
+    assert outcome(quay, runs) is None
+    quay.timers.advance(2)
+    assert str(quay.answers[runs]) == "model m: the deadline passed before the answer was there"
+    quay.drain()
+    quay.check_empty()
+
+
 def test_a_death_is_survived_once(quay):
     quay.worker.depth = 2
     tickets = [quay.submit() for _ in range(4)]
@@ -438,7 +526,14 @@ def test_errors_of_the_worker_are_told_and_counted(quay):
 
 ACTS = st.lists(
     st.one_of(
-        st.tuples(st.just("submit"), st.integers(0, 7), st.sampled_from([0, 0.5, 1, 3]), st.sampled_from(["", "a"])),
+        st.tuples(
+            st.just("submit"),
+            st.integers(0, 7),
+            st.sampled_from([0, 0.5, 1, 3]),
+            st.sampled_from(["", "a"]),
+            st.integers(0, 3),
+            st.sampled_from([0, 0.2, 1]),
+        ),
         st.tuples(st.just("answer"), st.integers(0, 3)),
         st.tuples(st.just("fail"), st.integers(0, 3)),
         st.tuples(st.just("cancel"), st.integers(0, 30)),
@@ -454,8 +549,8 @@ ACTS = st.lists(
 class Story:
     """A queue under any acts, in any order."""
 
-    def __init__(self) -> None:
-        self.quay = Quay(limit=4, depth=2)
+    def __init__(self, rules: Batching | None) -> None:
+        self.quay = Quay(limit=4, depth=2, rules=rules)
         self.tickets: list[Ticket] = []
         self.given_up: list[Ticket] = []
 
@@ -463,8 +558,8 @@ class Story:
         quay = self.quay
         flying = list(quay.worker.flying.values()) if quay.queue.worker is not None else []
         if what == "submit":
-            priority, seconds, stream = args
-            self.tickets.append(quay.submit(seconds, priority=priority, stream=stream))
+            priority, seconds, stream, level, wish = args
+            self.tickets.append(quay.submit(seconds, priority=priority, stream=stream, level=level, wish=wish))
         elif what in ("answer", "fail") and args[0] < len(flying):
             quay.answer(flying[args[0]], error=Invalid("no") if what == "fail" else None)
         elif what == "cancel" and args[0] < len(self.tickets):
@@ -485,6 +580,8 @@ class Story:
         quay = self.quay
         waiting = [one for *_, one in quay.queue._heap if not one.over]
         assert quay.queue.length == quay.series.pending == len(waiting) <= 4 + 2 * 2  # and those of a death
+        lines = Counter(one.line for one in waiting)
+        assert {line: count for line, count in quay.queue._lines.items() if count} == (lines if quay.rules else {})
         if quay.queue.worker is not None:
             assert not waiting or quay.worker.free <= 0
         assert quay.arena.used == sum(
@@ -501,10 +598,14 @@ class Story:
             assert (one in quay.answers) != (one in self.given_up)
 
 
+STRICT = Batching(levels=2, level=2, queue=Queueing(timeout=700_000, size=3), queues={1: Queueing(size=1)})
+LOOSE = Batching(queue=Queueing(timeout=400_000, override=True))
+
+
 @settings(max_examples=150)
-@given(ACTS)
-def test_whatever_happens_each_is_answered_once_or_given_up_and_nothing_is_held(acts):
-    story = Story()
+@given(ACTS, st.sampled_from([None, STRICT, LOOSE]))
+def test_whatever_happens_each_is_answered_once_or_given_up_and_nothing_is_held(acts, rules):
+    story = Story(rules)
     for act in acts:
         story.act(*act)
         story.check()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.core.errors import Conflict, LoadFailed, NotAllowed, NotFound
+from skerry.core.errors import Conflict, Invalid, LoadFailed, NotAllowed, NotFound
 from skerry.node.alone import Alone, alone
 from skerry.node.app import Shared
 from skerry.node.repository import Source
@@ -89,7 +89,7 @@ def test_labels_move_and_let_old_versions_go(live: Live, life: Alone, tmp_path: 
     life.reload([Source(path, "a", Policy(Which.SPECIFIC, 1, (2,)), {"stable": 2})])
     assert live.models.live("a", label="stable").manifest.version == 2
     assert serving(live) == {"a": [2]}
-    with pytest.raises(NotFound, match="label"):
+    with pytest.raises(Invalid, match="label"):
         live.models.live("a", label="canary")
 
 
@@ -99,7 +99,7 @@ def test_a_label_of_a_version_that_does_not_serve_is_left_out(live: Live, life: 
         life.reload([Source(tmp_path / "models" / "a", "a", ALL, {"stable": 1, "lost": 9})])
     assert serving(live) == {"a": [1, 2]}
     assert live.models.live("a", label="stable").manifest.version == 1
-    with pytest.raises(NotFound):
+    with pytest.raises(Invalid, match="label"):
         live.models.live("a", label="lost")
 
 

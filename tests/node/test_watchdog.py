@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import pytest
 from skerry.core.errors import RunFailed
 from skerry.host.clock import FakeClock
 from skerry.node.generation import State
-from skerry.node.watchdog import GOLDEN_SECONDS, PING_SECONDS, QUIET_SECONDS, STILL_SECONDS, Watchdog
+from skerry.node.watchdog import GOLDEN_SECONDS, PING_SECONDS, QUIET_SECONDS, STILL_SECONDS, TICK_SECONDS, Watchdog
 from skerry.node.worker.fake import FakeWorker
 from skerry.node.worker.order import Op
 from skerry.node.worker.ticket import Answered, Ticket
@@ -84,6 +85,59 @@ def test_one_that_hangs_is_ended_and_what_it_had_is_answered_by_the_next(live, c
     held.gate.set()
     assert "model m version 1: its worker hangs for 1.1 s" in caplog.text
     assert live.metrics.counts("m")["restarts"] == 1
+
+
+def test_one_that_answers_is_not_ended_for_those_that_wait_their_turn_in_it(live):
+    gate = threading.Semaphore(0)
+
+    def slow(feeds):
+        assert gate.acquire(timeout=SECONDS)
+        return {"y": feeds["x"]}
+
+    worker, tick = live.put(session("m", 1, slow), depth=8), Ticks(live)
+    waits = [live.submit() for _ in range(8)]
+    for one in waits:
+        for _ in range(3):
+            tick(STILL_SECONDS / 4)
+        gate.release()
+        assert one.result(SECONDS)
+    assert not worker.ended
+
+
+def test_one_that_has_left_and_hangs_is_ended_and_what_it_had_is_answered_by_the_next(live, caplog):
+    held = Held()
+    old = live.put(held.session)
+    waits, tick = live.submit(), Ticks(live)
+    assert held.entered.acquire(timeout=SECONDS)
+    live.put(steady(version=2))
+    tick(STILL_SECONDS * 1.1)
+    assert b'"model_version":"2"' in waits.result(SECONDS).body
+    assert old.ended
+    assert live.running.do(live.models.leaving) == []
+    held.gate.set()
+    assert "model m version 1: its worker hangs for 1.1 s" in caplog.text
+
+
+def test_after_it_stood_still_itself_the_watchdog_blames_nobody(live):
+    held = Held()
+    worker = live.put(held.session)
+    waits, watchdog = live.submit(), Watchdog(live.models, live.clock)
+    assert held.entered.acquire(timeout=SECONDS)
+
+    def again(seconds):
+        live.clock.time += seconds
+        watchdog._again()
+
+    live.running.do(watchdog.start)
+    live.running.do(lambda: again(30.0))
+    for _ in range(int(STILL_SECONDS / TICK_SECONDS)):
+        live.running.do(lambda: again(TICK_SECONDS))
+    assert not worker.ended
+    live.running.do(lambda: again(TICK_SECONDS))
+    live.running.do(watchdog.stop)
+    assert waits.result(SECONDS)
+    assert worker.ended
+    held.gate.set()
 
 
 def test_one_that_lies_is_ended(live, caplog):

@@ -97,6 +97,14 @@ def test_a_nursery_that_is_killed_is_not_missed(node: tuple[Child, str]) -> None
     assert len(workers(child)) == 1
 
 
+def test_a_worker_that_hangs_does_not_outlive_its_node(node: tuple[Child, str]) -> None:
+    child, _ = node
+    (worker,) = workers(child)
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGKILL)
+    until("it to end", lambda: not alive(worker), 10)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_at_its_end_all_end(node: tuple[Child, str], number: int) -> None:
     child, _ = node

@@ -23,12 +23,20 @@ EXAMPLES = "15"  # of each operation and phase
 RUNS = {
     "node": ("node", "--exclude-path-regex", "predict|trial"),
     "predict": ("node", "--include-path-regex", "predict|trial", "--exclude-checks", "positive_data_acceptance"),
-    "tfs status": ("tfs", "--include-method", "GET", "--exclude-checks", "unsupported_method"),
+    "tfs status": (
+        *("tfs", "--include-method", "GET", "--exclude-path-regex", "labels"),
+        *("--exclude-checks", "unsupported_method"),
+    ),
+    "tfs labels": (  # one that no version has is a 400, TensorFlow Serving's
+        *("tfs", "--include-method", "GET", "--include-path-regex", "labels"),
+        *("--exclude-checks", "positive_data_acceptance,unsupported_method"),
+    ),
     "tfs": (
         *("tfs", "--include-method", "POST"),
         *("--exclude-checks", "positive_data_acceptance,unsupported_method"),
     ),
-    "oip": ("oip", "--exclude-path-regex", "(infer|load)$|shared"),
+    "oip": ("oip", "--exclude-path-regex", "(infer|load|logging)$|shared"),
+    "logging": ("oip", "--include-path-regex", "logging$", "--exclude-checks", "positive_data_acceptance"),
     "memory": (  # what is of CUDA is a 501
         *("oip", "--include-path-regex", "systemshared"),
         *("--exclude-checks", "positive_data_acceptance"),

@@ -59,11 +59,15 @@ def test_other_paths_are_malformed(method, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models", "/v1/models/", "/V1/Models", "/v1/models/versions/1", "/v1/models/labels/x/metadata"]
+    "path", ["/v1/models/", "/V1/Models/", "/v1/models/versions/1", "/v1/models/labels/x/metadata"]
 )
 def test_a_path_may_lack_the_model(path):
     with pytest.raises(Invalid, match=r"^Missing model name in request\.$"):
         route("GET", path)
+
+
+def test_without_a_model_it_is_a_list():
+    assert route("GET", "/v1/models") == route("GET", "/V1/Models") == Target("", None, None, "list")
 
 
 @pytest.mark.parametrize("digits", [str(MAX_VERSION + 1), "9" * 20, "9" * 5000])

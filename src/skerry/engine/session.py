@@ -24,9 +24,11 @@ from skerry.core.tensor import DType, Spec, Tensor, check
 from skerry.engine import state
 from skerry.engine.arrays import Array, to_array
 from skerry.engine.bundle import Bundle, check_needs
+from skerry.engine.control import Asked, controlled
 from skerry.engine.known import SUFFIXES, runtimes
 from skerry.engine.runners.runner import Runner, Threads, Wish
 from skerry.engine.runners.table import open_runner
+from skerry.engine.steps.audio.slide import Slide
 from skerry.engine.steps.plan import plan
 from skerry.engine.steps.step import Named, PostStep, PreStep, Trace, read_step
 from skerry.engine.steps.table import POST, PRE
@@ -35,6 +37,7 @@ from skerry.host.files import digest_file
 from skerry.host.machine import Machine
 
 RUNNERS = runtimes()  # what this node can run
+NOTHING = Asked()
 _VALUES = (DType.FP16, DType.BF16, DType.FP32, DType.FP64, DType.BOOL)  # no value of these breaks a model
 
 
@@ -57,10 +60,14 @@ class Session:
         self._runner = runner
         self._clock = clock
         self._specs = {spec.name: spec for spec in runner.inputs}
-        self._sequences = state.Sequences(runner, limits or state.Limits(), clock) if runner.remembers else None
+        limits = limits or state.Limits()
+        self._sequences = state.Sequences(runner, limits, clock, manifest.name) if runner.remembers else None
+        self.demands = limits.demanded  # every request must belong to a sequence
+        self.most = 0  # examples that one request may have; 0: as many as it likes
         self._certain = all(spec.dtype in _VALUES and -1 not in spec.shape for spec in runner.inputs)
         declared = [cast("PreStep", read_step(entry, PRE, "pre")) for entry in manifest.pre]
         self._pre = plan(declared)
+        self._slides = any(isinstance(step, Slide) for step in declared)
         self._post = [cast("PostStep", read_step(entry, POST, "post")) for entry in manifest.post]
         self.takes: str = getattr(declared[0], "takes", "") if declared else ""  # "image", "audio"; "" for tensors
         if self._pre and (len(runner.inputs) != 1 or not self.takes):
@@ -111,6 +118,9 @@ class Session:
             feeds[tensor.name] = to_array(tensor)
         if len(tensors) != len(specs) or len(feeds) != len(specs):
             self._refuse(tensors)
+        if self.most and tensors and tensors[0].shape[:1] > (self.most,):
+            raise Invalid(f"inference request batch-size must be <= {self.most} for '{self.manifest.name}'; "
+                          f"got {tensors[0].shape[0]}")  # fmt: skip
         try:
             return self._run(feeds, sequence)
         except RunFailed as error:
@@ -131,10 +141,12 @@ class Session:
         decoded = self._clock.monotonic()
         with self._fitting():
             for step in self._pre[1:]:
-                value = step(value, trace)
-            feeds = {self.inputs[0].name: self._fed(value)}
+                value = step(value, trace) if value.size else value
+            value = self._fed(value) if value.size else value
+        if not value.size:
+            raise Invalid(f"{self.takes}: too short: expected enough for one run of the model")
         prepared = self._clock.monotonic()
-        arrays = self._run(feeds, sequence)
+        arrays = self._run_each(value) if self._slides else self._run({self.inputs[0].name: value}, sequence)
         ran = self._clock.monotonic()
         with self._fitting():
             for after in self._post:
@@ -152,6 +164,12 @@ class Session:
         if sequence is not None and self._sequences is not None:
             return self._sequences.run(feeds, sequence)
         return self._runner.run(feeds)
+
+    def _run_each(self, windows: Array) -> Named:
+        """Run the windows of one sound in turn; nothing goes on from here to another request."""
+        name, among = self.inputs[0].name, self._runner.lane() if self._runner.remembers else self._runner
+        found = [among.run({name: window}) for window in windows]
+        return {output: np.stack([one[output] for one in found]) for output in found[0]}
 
     def _refuse(self, tensors: Sequence[Tensor]) -> None:
         """Raise Invalid if the tensors are not the model's inputs, saying what is wrong."""
@@ -177,8 +195,9 @@ class Session:
             if not (value.dtype == np.uint8 or value.dtype.kind == "f") or kind.kind != "f":
                 raise Invalid(f"the steps give {value.dtype.name}, the model takes {kind.name}")
             value = value.astype(kind)
-        if not spec.fits(value.shape):
-            raise Invalid(f"the steps give the shape {list(value.shape)}, the model takes {list(spec.shape)}")
+        shape = value.shape[1:] if self._slides else value.shape
+        if not spec.fits(shape):
+            raise Invalid(f"the steps give the shape {list(shape)}, the model takes {list(spec.shape)}")
         return value
 
     def _findings(self, arrays: Named) -> tuple[Finding, ...]:
@@ -228,13 +247,26 @@ def _opened(bundle: Bundle, threads: Threads, clock: Clock, accelerator: str) ->
         raise
 
 
-def open_bare(path: Path, name: ModelName, version: int, threads: Threads, clock: Clock) -> Session:
+def open_bare(
+    path: Path,
+    name: ModelName,
+    version: int,
+    threads: Threads,
+    clock: Clock,
+    labels: tuple[str, ...] = (),
+    asked: Asked = NOTHING,
+) -> Session:
     """Return a session of a model file without a bundle: plain tensors in and out, no steps, no goldens.
 
     What runs it is told by its name: .tflite is LiteRT, .xml OpenVINO, anything else ONNX.
     """
     runtime = SUFFIXES.get(path.suffix, "onnx")
-    runner = open_runner(runtime, path, threads)
+    runner = open_runner(runtime, path, threads, Wish(options=asked.options))
+    try:
+        seen, limits = controlled(runner, asked, name)
+    except Invalid as error:
+        runner.close()
+        raise LoadFailed(str(error)) from error
     files = {}
     for file in (path, path.with_suffix(".bin")):  # OpenVINO's weights stand beside its .xml
         if file == path or (runtime == "openvino" and file.is_file()):
@@ -245,10 +277,11 @@ def open_bare(path: Path, name: ModelName, version: int, threads: Threads, clock
         version=version,
         runtime=Runtime(runtime, path.name),
         files=files,
-        inputs=runner.inputs,
-        outputs=runner.outputs,
+        inputs=seen.inputs,
+        outputs=seen.outputs,
+        labels=labels,
     )
-    return Session(manifest, runner, clock)
+    return Session(manifest, seen, clock, limits)
 
 
 def plan_threads(machine: Machine, intra: int = 0) -> Threads:

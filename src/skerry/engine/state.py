@@ -2,7 +2,8 @@
 
 A model remembers inside its runtime (LSTM variables), or gives its state as outputs that are inputs of the next
 request; the manifest declares the latter: `"runtime": {"state": [{"input": "state", "output": "stateN"}]}`. Such
-tensors are hidden from callers and start as zeros. A request of no sequence always sees the start state.
+tensors are hidden from callers and start as zeros. A request of no sequence always sees the start state. What a
+config.pbtxt asks of sequences is in control.py.
 
 A sequence begins with a request that says so, and ends with one that says so, after `idle` seconds without a
 request, or when the model fails on it; a request that is Invalid leaves its state as it was.
@@ -11,7 +12,7 @@ request, or when the model fails on it; a request that is Invalid leaves its sta
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +29,7 @@ IDLE_SECONDS = 60.0  # a stream that sends every 30 ms is long dead by then
 MAX_STATES = 64  # links of one model; a deep recurrent network has two for each layer
 MAX_STATE = 64 << 20  # bytes of one state tensor
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+Pair = tuple[str, str, tuple[int, ...], bytes, bool]
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,17 @@ class Sequence:
     end: bool = False
 
 
+Fill = Callable[[Mapping[str, Array], Sequence], Mapping[str, Array]]
+
+
 @dataclass(frozen=True)
 class Link:
     """A state tensor: what the output gives is the input of the next request."""
 
     input: Spec
     output: str
-    shape: tuple[int, ...]
+    first: Array  # what a sequence begins with
+    seen: bool = False  # callers see the output too
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Limits:
 
     most: int = MAX_SEQUENCES
     idle: float = IDLE_SECONDS
+    demanded: bool = False  # a request of no sequence is an error of its caller
+    fill: Fill | None = None  # what the model is told of a request's sequence goes to its feeds
 
 
 class Linked:
@@ -65,7 +72,7 @@ class Linked:
     def __init__(self, runner: Runner, links: tuple[Link, ...]) -> None:
         self._runner = runner
         self._links = links
-        hidden, given = {link.input.name for link in links}, {link.output for link in links}
+        hidden, given = {link.input.name for link in links}, {link.output for link in links if not link.seen}
         self.inputs = tuple(spec for spec in runner.inputs if spec.name not in hidden)
         self.outputs = tuple(spec for spec in runner.outputs if spec.name not in given)
 
@@ -82,13 +89,16 @@ class Linked:
         self._runner.close()
 
     def start(self) -> dict[str, Array]:
-        """Return the start state: zeros."""
-        return {link.input.name: np.zeros(link.shape, numpy_of(link.input.dtype)) for link in self._links}
+        """Return the start state."""
+        return {link.input.name: link.first for link in self._links}
 
     def step(self, feeds: Mapping[str, Array], state: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return what callers see of the outputs, and the next state."""
         found = self._runner.run({**feeds, **state})
-        after = {link.input.name: found.pop(link.output) for link in self._links}
+        after = {link.input.name: found[link.output] for link in self._links}
+        for link in self._links:
+            if not link.seen:
+                del found[link.output]
         return found, after
 
 
@@ -119,9 +129,10 @@ class Live:
 class Sequences:
     """The live sequences of one model. Requests of one sequence run one after the other."""
 
-    def __init__(self, runner: Runner, limits: Limits, clock: Clock) -> None:
+    def __init__(self, runner: Runner, limits: Limits, clock: Clock, name: str) -> None:
         self._runner = runner
         self._limits = limits
+        self._name = name  # of the model
         self._clock = clock
         self._lock = threading.Lock()
         self._live: dict[int | str, Live] = {}
@@ -139,7 +150,7 @@ class Sequences:
         try:
             with live.turn:
                 if live.over:  # it ended while this request waited for its turn
-                    raise _unknown(sequence)
+                    raise self._unknown(sequence)
                 return self._step(live, feeds, sequence)
         finally:
             self._leave(live, sequence)
@@ -148,6 +159,8 @@ class Sequences:
         over = True  # unless all goes well
         fresh = sequence.start or live.lane is None
         try:
+            if self._limits.fill is not None:
+                feeds = self._limits.fill(feeds, sequence)
             if fresh or live.lane is None:
                 live.lane = self._runner.lane()
             found = live.lane.run(feeds)
@@ -168,7 +181,7 @@ class Sequences:
                 live = None
             if live is None:
                 if not sequence.start:
-                    raise _unknown(sequence)
+                    raise self._unknown(sequence)
                 live = self._begin(sequence, now)
             live.users += 1
             live.last = now
@@ -192,6 +205,13 @@ class Sequences:
     def _idle(self, live: Live, now: float) -> bool:
         return live.users == 0 and now - live.last > self._limits.idle
 
+    def _unknown(self, sequence: Sequence) -> Invalid:
+        """Return the error of a sequence that does not live, in the words that Triton's clients look for."""
+        return Invalid(
+            f"inference request for sequence {sequence.id} to model '{self._name}' must specify the START flag on the "
+            "first request of the sequence; it has ended, or has not begun"
+        )
+
 
 def read_state(fields: Fields, runner: Runner) -> tuple[Runner, Limits]:
     """Read `state` and `sequences` of a manifest's runtime: the runner as callers see it, and its limits."""
@@ -201,11 +221,16 @@ def read_state(fields: Fields, runner: Runner) -> tuple[Runner, Limits]:
         return runner, limits
     if runner.remembers:
         raise Invalid("runtime.state: this model remembers by itself; declare its state in one of the two ways")
-    links = tuple(_link(runner, *pair) for pair in pairs)
+    return Linked(runner, linked(runner, "runtime.state", [(*pair, b"", False) for pair in pairs])), limits
+
+
+def linked(runner: Runner, where: str, pairs: Iterable[Pair]) -> tuple[Link, ...]:
+    """Return the links of input, output, start shape, start bytes and whether the output is seen; raise Invalid."""
+    links = tuple(_link(runner, where, *pair) for pair in pairs)
     for names in ([link.input.name for link in links], [link.output for link in links]):
         if len(set(names)) != len(names):
-            raise Invalid(f"runtime.state: expected each tensor once; got {', '.join(names)}")
-    return Linked(runner, links), limits
+            raise Invalid(f"{where}: expected each tensor once; got {', '.join(names)}")
+    return links
 
 
 def _pair(value: object) -> tuple[str, str, tuple[int, ...]]:
@@ -231,26 +256,24 @@ def _limits(value: object) -> Limits:
     return found
 
 
-def _link(runner: Runner, name: str, output: str, shape: tuple[int, ...]) -> Link:
-    """Return a link; a free dimension of the state is 1 unless a shape is declared."""
+def _link(runner: Runner, where: str, name: str, output: str, shape: tuple[int, ...], first: bytes, seen: bool) -> Link:
+    """Return a link; a free dimension of the state is 1 unless a shape is declared, and it begins with zeros."""
     takes = {spec.name: spec for spec in runner.inputs}
     gives = {spec.name: spec for spec in runner.outputs}
     for what, one, specs in (("input", name, takes), ("output", output, gives)):
         if one not in specs:
-            raise Invalid(f"runtime.state: no {what} '{one}'; the model has {', '.join(specs)}")
+            raise Invalid(f"{where}: no {what} '{one}'; the model has {', '.join(specs)}")
     spec = takes[name]
     if spec.dtype is DType.BYTES or gives[output].dtype is not spec.dtype:
-        raise Invalid(f"runtime.state: '{name}' is {spec.dtype.value}, '{output}' is {gives[output].dtype.value}")
+        raise Invalid(f"{where}: '{name}' is {spec.dtype.value}, '{output}' is {gives[output].dtype.value}")
     start = shape or tuple(1 if size < 0 else size for size in spec.shape)
     if not spec.fits(start):
-        raise Invalid(f"runtime.state: '{name}': expected shape {list(spec.shape)}; got {list(start)}")
+        raise Invalid(f"{where}: '{name}': expected shape {list(spec.shape)}; got {list(start)}")
     if int(np.prod(start, dtype=object)) * spec.dtype.size > MAX_STATE:
-        raise Invalid(f"runtime.state: '{name}': expected at most {MAX_STATE} bytes; got shape {list(start)}")
-    return Link(spec, output, start)
-
-
-def _unknown(sequence: Sequence) -> Invalid:
-    return Invalid(
-        f"sequence {sequence.id!r}: not known here; it has ended, or has not begun: the first request of a "
-        "sequence must say that it starts"
-    )
+        raise Invalid(f"{where}: '{name}': expected at most {MAX_STATE} bytes; got shape {list(start)}")
+    size = int(np.prod(start, dtype=np.int64)) * spec.dtype.size
+    if first and len(first) != size:
+        raise Invalid(f"{where}: '{name}': expected {size} bytes for shape {list(start)} of {spec.dtype.value}; "
+                      f"got {len(first)}")  # fmt: skip
+    kind = numpy_of(spec.dtype)
+    return Link(spec, output, np.frombuffer(first, kind).reshape(start) if first else np.zeros(start, kind), seen)

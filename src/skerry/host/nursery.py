@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -177,6 +178,16 @@ def _reap(died: Callable[[int, int], None]) -> None:
         if pid == 0:
             return
         died(pid, os.waitstatus_to_exitcode(status))
+
+
+def end_with(other: socket.socket) -> None:
+    """Have the kernel end this process when the other end closes or says anything, even if it hangs or is stopped.
+
+    What was sent must have fitted the socket's buffer: if it had to wait for room, the reading of it is a signal too.
+    """
+    fcntl.fcntl(other, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(other, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(other, fcntl.F_SETFL, fcntl.fcntl(other, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def send_message(to: socket.socket, data: bytes) -> None:

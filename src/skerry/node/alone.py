@@ -125,7 +125,7 @@ class Alone:
 
     def index(self) -> Listing:
         """Return all that is on the paths."""
-        return look(self._sources, self._clock.now())
+        return look(self._sources, self._clock.now(), bad=self._watch.bad)
 
     def _check_root(self, source: Source) -> None:
         path = source.path.resolve()
@@ -212,7 +212,7 @@ class Alone:
         try:
             worker = self._worker(one)
         except Exception as error:  # boundary: one model, whatever is wrong with it, must not stop the others
-            self._watch.failed(one)
+            self._watch.failed(one, str(error))
             log.error("model %s version %d: not served: %s", one.name, one.version, error)
             if one.name not in self._models.names():
                 self._models.expect(one.name, str(error))

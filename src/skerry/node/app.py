@@ -121,7 +121,7 @@ def serve(
         nursery.start()
         admin = Admin(models, metrics, life.repository if settings.controlled else None, gates.regions)
         name = node_name(settings, here)
-        tracing, teller = telling(settings, models, clock, name)
+        tracing, teller = telling(settings, models, clock, name, admin)
         site = rest(models, metrics, clock, name, admin, life.recorded, tracing)
 
         async def run() -> None:
@@ -160,14 +160,16 @@ def serve(
         raise life.failure
 
 
-def telling(settings: NodeSettings, models: Models, clock: Clock, name: str) -> tuple[Tracing | None, Any]:
+def telling(
+    settings: NodeSettings, models: Models, clock: Clock, name: str, admin: Admin
+) -> tuple[Tracing | None, Any]:
     """Return what makes traces and what tells a collector of them, None and None without a collector.
 
     The Teller's HTTP library takes 35 ms to import, which a node without one need not wait for.
     """
     if not settings.traces:
         return None, None
-    traces = Traces(secrets.token_bytes, settings.trace_every)
+    admin.traces = traces = Traces(secrets.token_bytes, settings.trace_every)
     teller = import_module("skerry.node.tracing.teller").Teller(traces, settings.traces, name)
     return Tracing(traces, models, clock), teller
 

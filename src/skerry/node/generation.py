@@ -109,6 +109,18 @@ class Generation:
         return self.hello.images
 
     @property
+    def remembers(self) -> bool:
+        """Whether the requests of a sequence see what came before them."""
+        state = "state" in self.manifest.runtime.extra
+        return state or self.hello.remembers or self.options.sequences is not None
+
+    @property
+    def drains(self) -> bool:
+        """Whether it has left, and its worker still owes answers."""
+        worker = self.queue.worker
+        return self.state is State.RETIRED and worker is not None and bool(worker.flying)
+
+    @property
     def pid(self) -> int | None:
         """The worker's process, None while there is none."""
         worker = self.queue.worker
@@ -120,9 +132,9 @@ class Generation:
             raise NotReady(f"model {self.manifest.name}: {self.trouble or 'its worker died; a new one is starting'}")
 
     def begin(self, revive: Revive, failed: Callable[[Generation], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Take requests. `failed` is called if it is quarantined."""
+        """Take requests. `failed` is called if it is quarantined, or if its worker dies after it was retired."""
         self._loop, self._revive, self._failed = loop, revive, failed
-        self.queue = Queue(self.manifest.name, self._limit, self.series, self._clock, loop)
+        self.queue = Queue(self.manifest.name, self._limit, self.series, self._clock, loop, self.options.batching)
         self.door: Door = self.queue  # of requests that name no version; a trial stands there while it runs
         self._enter(self._worker)
 
@@ -156,7 +168,7 @@ class Generation:
         worker.flying.clear()
         self.queue.lost(tickets, worker.fate)
         if self.state is State.RETIRED:
-            self.queue.refuse(NotReady(f"model {self.manifest.name}: out of service"))
+            self._failed(self)
             return
         now = self._clock.monotonic()
         self.deaths.append(now)

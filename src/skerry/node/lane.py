@@ -2,7 +2,8 @@
 
 The way to a worker and back costs as much as ten runs of such a model. Only what cannot hurt the node comes here: a
 model that its worker has proved, that runs in microseconds, on dense floats, with arithmetic alone, in ONNX Runtime on
-the processor; and of its requests only small ones. The rest, and everything when others wait, goes to the worker.
+the processor, and remembers nothing; and of its requests only small ones. The rest, and everything when others wait,
+goes to the worker.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def suits(worker: Worker) -> bool:
     """Whether a worker's model may have a lane."""
     hello = worker.hello
     floats = all(spec.dtype in FLOATS for spec in (*worker.inputs, *worker.outputs))
+    if hello.remembers or "providers" in worker.order.beside.options:
+        return False
     return hello.arithmetic and 0 < hello.run_us <= MAX_RUN_US and floats and not hello.images
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 from skerry.core.batch import allowed
-from skerry.core.errors import BadSignature
+from skerry.core.errors import BadSignature, LoadFailed
 from skerry.core.names import Digest
 from skerry.core.trust import Trust
 from skerry.engine.bundle import Bundle
@@ -19,8 +20,8 @@ from skerry.host.profiles import Profile, Profiles
 from skerry.host.shared import Arena
 from skerry.node.repository import Found
 from skerry.node.worker.life import MAX_TOGETHER, Worker, bear
-from skerry.node.worker.order import Order
-from skerry.wire.config import Options
+from skerry.node.worker.order import Beside, Order
+from skerry.wire.config import Options, asked_of, unused, wanted
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,16 @@ class Loader:
         order = Order(
             path=str(found.path), name=found.name, version=found.version, bare=True,
             runtime=found.runtime, labels=found.labels,
+            beside=_beside(found.options, found.folder, asked_of(found.options, found.runtime)),
         )  # fmt: skip
-        return self._loaded(self._planned(order, gentle, found.options), arena)
+        _tell_unused(order, found.options)
+        try:
+            return self._loaded(self._planned(order, gentle, found.options), arena)
+        except LoadFailed as error:
+            asked = wanted(found.options)
+            if asked:
+                raise LoadFailed(f"{error} ({asked})") from error
+            raise
 
     def bundle(self, bundle: Bundle, arena: Arena, gentle: bool = False, options: Options = NOTHING) -> Worker:
         """Return a worker; raise TrustError or ModelError if the bundle must not serve here."""
@@ -77,7 +86,9 @@ class Loader:
             runtime=manifest.runtime.name,
             trust=None if self.trust is None else self.trust.keys,
             record=self._record,
+            beside=_beside(options, bundle.path.parent, {}),
         )
+        _tell_unused(order, options)
         return self._loaded(self._planned(order, gentle, options, manifest.digest), arena)
 
     def again(self, order: Order, arena: Arena) -> Worker:
@@ -120,6 +131,24 @@ class Loader:
         if found is not None:
             log.info("%s version %d: its profile on this machine is used", order.name, order.version)
         return found
+
+
+def _beside(options: Options, folder: Path | None, runtime: dict[str, Any]) -> Beside:
+    return Beside(
+        folder=str(folder or ""),
+        options=runtime,
+        most=options.max_batch_size or 0,
+        sequences=options.sequences,
+        shown=tuple(port.name for port in options.outputs),
+        warmup=options.warmup,
+        reshapes=options.reshapes,
+        strict=options.batching is not None and options.batching.strict,
+    )
+
+
+def _tell_unused(order: Order, options: Options) -> None:
+    for one in (*options.ignored, *unused(options, order.runtime)):
+        log.warning("%s version %d: config.pbtxt: %s", order.name, order.version, one)
 
 
 def _joining(order: Order, options: Options) -> Order:

@@ -46,7 +46,8 @@ class Served:
     versions: dict[int, Generation] = field(default_factory=dict)
     default: int | None = None
     labels: dict[str, int] = field(default_factory=dict)
-    good: Order | None = None  # of the generation before: what to fall back on
+    good: tuple[Order, Options] | None = None  # of the generation before: what to fall back on
+    fallen: dict[int, str] = field(default_factory=dict)  # versions that gave way to it, and why
 
 
 class Models:
@@ -58,6 +59,7 @@ class Models:
         self._revive = revive
         self._waiting = waiting
         self._served: dict[str, Served] = {}
+        self._leaving: list[Generation] = []  # retired, with answers that are still owed
         self._expected: dict[str, str] = {}  # name -> why it is not available, "" while it loads
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,6 +131,8 @@ class Models:
             for generation in served.versions.values():
                 generation.close()
             served.arena.close()
+        for generation in self._leaving:
+            generation.close()
         self._served.clear()
 
     def names(self) -> list[str]:
@@ -141,6 +145,16 @@ class Models:
         with self._lock:
             found = [served for key, served in sorted(self._served.items()) if name in (None, key)]
             return [served.versions[version] for served in found for version in sorted(served.versions)]
+
+    def fallen(self) -> dict[tuple[str, int], str]:
+        """Return each quarantined version that the one before took the place of, and why."""
+        with self._lock:
+            return {(name, n): why for name, served in self._served.items() for n, why in served.fallen.items()}
+
+    def leaving(self) -> list[Generation]:
+        """Return what has left service and still owes answers; on the loop."""
+        self._leaving = [one for one in self._leaving if one.drains]
+        return self._leaving
 
     def troubles(self) -> dict[str, str]:
         """Return each expected model that is not available, and why. Empty and something served: ready."""
@@ -160,18 +174,23 @@ class Models:
             return "" if name in serving else self._expected.get(name, "")
 
     def live(self, name: str, version: int | None = None, label: str | None = None) -> Generation:
-        """Return a generation in service; raise NotFound, or NotReady for one that should serve and does not."""
+        """Return a generation in service; raise NotFound, or NotReady for one that should serve and does not.
+
+        An unknown label is Invalid, with TensorFlow Serving's text, whether the model is known or not.
+        """
         served = self._served.get(name)
         if served is None or not served.versions:
             expected = self._expected.get(name)
             if expected is not None:
                 raise NotReady(f"model {name}: not ready: {expected or 'loading'}")
+            if label is not None:
+                raise _unknown_label(label)
             here = ", ".join(self.names()) or "none"
             raise NotFound(f"unknown model: {name[: names.MAX_NAME]}; this node serves: {here}")
         if label is not None:
             version = served.labels.get(label) or self.trials.labelled(name, label)
             if version is None:
-                raise NotFound(f"unknown label: {label[: names.MAX_NAME]} of model {name}")
+                raise _unknown_label(label)
         found = served.versions.get(served.default if version is None else version)  # type: ignore[arg-type]
         if found is None:
             here = ", ".join(map(str, sorted(served.versions)))
@@ -199,13 +218,14 @@ class Models:
                 one for version, one in served.versions.items() if version == manifest.version or version not in keep
             ]
             kept = {version: one for version, one in served.versions.items() if one not in old}
-            good = next((one.order for one in old if one.state is State.SERVING), served.good)
+            others = (one for one in old if one.state is State.SERVING and one.order != generation.order)
+            good = next(((one.order, one.options) for one in others), served.good)
             served.versions = {**kept, manifest.version: generation}
+            served.fallen = {version: why for version, why in served.fallen.items() if version > manifest.version}
             served.default = self.trials.default(manifest.name, served.versions)
             served.good = good
         for one in old:
-            generation.queue.adopt(one.queue.empty())
-            one.retire()
+            self._retire(one)
         for one in old:  # the same version again keeps its series
             if one.manifest.version != manifest.version:
                 self._metrics.dropped(manifest.name, one.manifest.version)
@@ -226,14 +246,17 @@ class Models:
                 return
             gone = [one for number, one in served.versions.items() if version in (None, number)]
             served.versions = {n: one for n, one in served.versions.items() if one not in gone}
+            served.fallen = {n: why for n, why in served.fallen.items() if version not in (None, n)}
             served.default = self.trials.default(name, served.versions)
             heir = served.versions.get(served.default or 0)
             if heir is None:
                 self._expected.pop(name, None)
+            else:
+                newest = heir.manifest.version
+                older = [one for one in gone if one.state is State.SERVING and one.manifest.version < newest]
+                served.good = next(((one.order, one.options) for one in reversed(older)), served.good)
         for one in gone:
-            if heir is not None:
-                heir.queue.adopt(one.queue.empty())
-            one.retire()
+            self._retire(one)
             self._metrics.dropped(name, one.manifest.version)
         if heir is None:
             served.arena.trim()
@@ -251,33 +274,59 @@ class Models:
         self.trials.pair(name, served.versions, served.default)
         self._tell()
 
+    def _retire(self, one: Generation) -> None:
+        self._bequeath(one)
+        one.retire()
+        self._leaving.append(one)
+
+    def _bequeath(self, one: Generation) -> None:
+        """Have what waits for a generation answered by the one that answers now; by its own version, if it named it."""
+        served = self._served.get(one.manifest.name)
+        if served is not None:
+            same, default = served.versions.get(one.manifest.version), served.versions.get(served.default or 0)
+            for ticket in one.queue.empty():
+                heir = (same if ticket.bound else default) or one
+                heir.queue.adopt([ticket])
+
     def _failed(self, generation: Generation) -> None:
-        """A generation is quarantined: what waits for it is refused, or the last good one takes its place."""
+        """A generation is quarantined: what waits for it is refused, or the last good one takes its place.
+
+        Or it was retired, and its worker died before it had answered all that it had.
+        """
         name = generation.manifest.name
+        if generation.state is State.RETIRED:
+            if not generation.remembers:
+                self._bequeath(generation)
+            generation.queue.refuse(NotReady(f"model {name}: out of service"))
+            return
         served = self._served[name]
         if self.trials.lost(generation):
             generation.queue.refuse(NotReady(f"model {name}: {generation.trouble}"))
             self._tell()
             return
         good, served.good = served.good, None
-        if good is None or good == generation.order:
+        if good is None or good[0] == generation.order:
             generation.queue.refuse(NotReady(f"model {name}: {generation.trouble}"))
             self._tell()
             return
         assert self._loop is not None
-        future = self._loop.run_in_executor(None, self._revive, good, served.arena)
-        future.add_done_callback(lambda done: self._fallen_back(generation, done))
+        future = self._loop.run_in_executor(None, self._revive, good[0], served.arena)
+        future.add_done_callback(lambda done: self._fallen_back(generation, done, good[1]))
 
-    def _fallen_back(self, generation: Generation, done: asyncio.Future[Worker]) -> None:
+    def _fallen_back(self, generation: Generation, done: asyncio.Future[Worker], options: Options) -> None:
         if generation.state is State.RETIRED and done.exception() is None:
             done.result().close()
         if generation.state is State.RETIRED or done.exception() is not None:
+            if done.exception() is not None:
+                log.error("model %s: the version before cannot serve: %s", generation.manifest.name, done.exception())
             generation.queue.refuse(NotReady(f"model {generation.manifest.name}: {generation.trouble}"))
             return
         served = self._served[generation.manifest.name]
         keep = [version for version in served.versions if version != generation.manifest.version]
         fallback = Generation(done.result(), served.arena, self._waiting, self._clock, self._metrics)
-        fallback.trouble = generation.trouble
+        fallback.trouble, fallback.options = generation.trouble, options
+        with self._lock:
+            served.fallen[generation.manifest.version] = generation.trouble
         self._swap(fallback, keep)
 
     def _tell(self) -> None:
@@ -306,6 +355,10 @@ class Models:
 
         self._loop.call_soon_threadsafe(run)
         done.result()
+
+
+def _unknown_label(label: str) -> Invalid:
+    return Invalid(f"Unrecognized servable version label: {label[: names.MAX_NAME]}")
 
 
 def _join(generation: Generation, done: asyncio.Future[Lane]) -> None:

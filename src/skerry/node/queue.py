@@ -1,7 +1,8 @@
 """The queue in front of one generation of a model: bounded, first things first, nothing run in vain.
 
 Order: priority, then the earliest deadline, then as they came. A request whose deadline cannot be met is refused at
-once; one whose client has gone, whose deadline has passed or whose stream has a newer one is never run.
+once; one whose client has gone, whose deadline has passed or whose stream has a newer one is never run. A model's
+configuration may have levels of priority, and for each how long and how many may wait.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from skerry.node.metrics import Series
 from skerry.node.worker.life import Worker
 from skerry.node.worker.order import Op
 from skerry.node.worker.ticket import Answered, Ticket
+from skerry.wire.config import Batching, Queueing
 
 ROOM = 2048  # bytes kept for an answer before one has been seen
 MAX_ROOM = 8 << 20  # bytes kept for one at most; a larger one is fetched in a second step
 MAX_ATTEMPTS = 2  # a request that a worker died under is run once more: it changes nothing, so that is safe
 SMOOTHING = 0.1  # weight of the newest run in the estimate of how long one takes
+LEVELS = 8  # of priority, where a configuration has none of its own
+FREE = Queueing()
 NEVER = 1 << 63  # ns; the deadline of a request that has none
 API = {
     Op.INFER: "oip-http",
@@ -33,18 +37,29 @@ API = {
     Op.GRPC_PREDICT: "tfs-grpc",
     Op.GRPC_CLASSIFY: "tfs-grpc-classify",
     Op.GRPC_REGRESS: "tfs-grpc-regress",
+    Op.GRPC_MULTI: "tfs-grpc-multi",
 }
 
 
 class Queue:
     """Tickets that wait, and the worker they wait for. Used from the event loop alone."""
 
-    def __init__(self, name: str, limit: int, series: Series, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        name: str,
+        limit: int,
+        series: Series,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        rules: Batching | None = None,
+    ) -> None:
         self.worker: Worker | None = None
         self.room = ROOM  # bytes that an answer of this model has been seen to need
         self.refusal: SkerryError | None = None  # why nothing is taken any more
         self._name = name
         self._limit = limit
+        self._rules = rules
+        self._lines: dict[int, int] = {}  # how many wait under each level's policy
         self._series = series
         self._clock = clock
         self._loop = loop
@@ -76,9 +91,13 @@ class Queue:
         worker = self.worker
         if self.refusal is not None:
             raise self.refusal
+        if self._rules is not None or ticket.wish or ticket.level:
+            self._place(ticket, now)
         if ticket.deadline:
             self._check(ticket, now)
+        due = ticket.deadline
         if worker is not None and not self._waiting and worker.free > 0:
+            ticket.until = 0
             worker.send(ticket, now)  # the usual way: nothing waits
             self._series.inflight += 1
         else:
@@ -87,9 +106,11 @@ class Queue:
             if self._waiting >= self._limit:
                 self._series.rejected(API[ticket.op])
                 raise QueueFull(f"model {self._name}: {self._limit} requests are waiting; try later", self._wait_s())
+            self._check_line(ticket)
             self._push(ticket)
-        if ticket.deadline:
-            ticket.timer = self._loop.call_later((ticket.deadline - now) / 1e9, _expire, ticket)
+            due = min(due or NEVER, ticket.until) if ticket.until else due
+        if due:
+            ticket.timer = self._loop.call_later((due - now) / 1e9, _expire, ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Nobody waits for this ticket any more: it is not run if it has not begun."""
@@ -97,7 +118,7 @@ class Queue:
             return
         ticket.over = True
         if not self.runs(ticket):
-            self._unwait()
+            self._unwait(ticket)
             self._series.failed(API[ticket.op], "Cancelled")
             ticket.close()  # its place in the heap is passed over
 
@@ -168,14 +189,45 @@ class Queue:
         self._waiting = 0
         self._series.pending -= len(found)
         self._streams.clear()
+        self._lines.clear()
         return found
 
     def adopt(self, tickets: Iterable[Ticket]) -> None:
         """Take over what waited for another generation; the limit was kept there."""
         for ticket in tickets:
             ticket.queue = self
-            self._push(ticket)
+            if self.refusal is None:
+                self._push(ticket)
+            else:
+                self._give_up(ticket, self.refusal)
         self._pump()
+
+    def _place(self, ticket: Ticket, now: int) -> None:
+        """Give a ticket its place and its times: what its protocol's parameters say, as far as the rules let them."""
+        rules = self._rules
+        if rules is None or not rules.levels:
+            if ticket.level:
+                ticket.priority = min(ticket.level, LEVELS) - 1
+        else:
+            ticket.line = ticket.level if 0 < ticket.level <= rules.levels else rules.level
+            ticket.priority = ticket.line - 1
+        policy = FREE if rules is None else rules.queues.get(ticket.line, rules.queue)
+        if policy.timeout:
+            ticket.until = now + policy.timeout * 1000
+        if ticket.wish and (policy.override or not policy.timeout):
+            until = now + ticket.wish * 1000
+            ticket.deadline = min(ticket.deadline or until, until)
+
+    def _check_line(self, ticket: Ticket) -> None:
+        """Raise QueueFull if as many wait under the policy of a ticket's level as it lets."""
+        if self._rules is None:
+            return
+        size = self._rules.queues.get(ticket.line, self._rules.queue).size
+        if size and self._lines.get(ticket.line, 0) >= size:
+            self._series.rejected(API[ticket.op])
+            level = f" of priority {ticket.line}" if ticket.line else ""
+            text = f"model {self._name}: Exceeds maximum queue size: {size} requests{level} are waiting; try later"
+            raise QueueFull(text, self._wait_s())
 
     def _check(self, ticket: Ticket, now: int) -> None:
         if ticket.deadline <= now:
@@ -193,21 +245,29 @@ class Queue:
             )
 
     def expire(self, ticket: Ticket) -> None:
-        """The deadline has come: if it is not answered, say so now; if it has not begun, it never will."""
+        """A time has come: at the deadline, what is not answered never will be; what may only not wait, may run."""
         if ticket.over:
             return
-        error = DeadlinePassed(f"model {self._name}: the deadline passed before the answer was there")
+        waited = bool(ticket.until) and ticket.until < (ticket.deadline or NEVER)
+        text = "the deadline passed before the answer was there"
         if self.runs(ticket):
-            ticket.finish(error)
+            if not waited:
+                ticket.finish(DeadlinePassed(f"model {self._name}: {text}"))
+            elif ticket.deadline:
+                left = (ticket.deadline - self._clock.nanos()) / 1e9
+                ticket.until, ticket.timer = 0, self._loop.call_later(max(0.0, left), _expire, ticket)
         else:
-            self._unwait()
+            if waited:
+                text = "Request timeout expired: it waited longer than its queue policy lets it"
+            error = DeadlinePassed(f"model {self._name}: {text}")
+            self._unwait(ticket)
             self._series.failed(API[ticket.op], DeadlinePassed.__name__)
             self._give_up(ticket, error)
 
     def _replace(self, ticket: Ticket) -> None:
         old = self._streams.get(ticket.stream)
         if old is not None and not old.over and not self.runs(old):
-            self._unwait()
+            self._unwait(old)
             self._series.skipped()
             self._give_up(old, QueueFull(f"stream {ticket.stream}: a newer request took this one's place"))
 
@@ -222,6 +282,8 @@ class Queue:
     def _push(self, ticket: Ticket, ahead: int = 0) -> None:
         self._waiting += 1
         self._series.pending += 1
+        if self._rules is not None:
+            self._lines[ticket.line] = self._lines.get(ticket.line, 0) + 1
         if ticket.stream and not ahead:
             self._streams[ticket.stream] = ticket
         place = (ahead or ticket.priority, ticket.deadline or NEVER, next(self._numbers), ticket)
@@ -233,15 +295,17 @@ class Queue:
             ticket = heapq.heappop(self._heap)[-1]
             if ticket.over:
                 continue
-            self._unwait()
+            self._unwait(ticket)
             self._series.inflight += 1
             if ticket.stream and self._streams.get(ticket.stream) is ticket:
                 del self._streams[ticket.stream]
             worker.send(ticket, self._clock.nanos())
 
-    def _unwait(self) -> None:
+    def _unwait(self, ticket: Ticket) -> None:
         self._waiting -= 1
         self._series.pending -= 1
+        if self._rules is not None:
+            self._lines[ticket.line] -= 1
 
     def _wait_s(self) -> float:
         runs = self.worker.order.runs if self.worker is not None else 1

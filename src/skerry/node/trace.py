@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skerry.core.version import VERSION
@@ -46,6 +46,17 @@ class Request:
     error: str = ""  # the class of the error, "" for an answer
 
 
+@dataclass
+class Sampling:
+    """Which requests are told: those whose caller samples, and of those without a traceparent every so many."""
+
+    on: bool = True
+    every: int = 0  # 0: none of them
+    left: int = -1  # so many more are told; -1: without end
+    seen: int = 0  # without a traceparent
+    own: set[str] = field(default_factory=set)  # what a model has set for itself
+
+
 def parent(header: str) -> Parent | None:
     """Return what a traceparent says; None for one that the specification has one ignore."""
     found = _PARENT.fullmatch(header.strip(" \t"))
@@ -61,27 +72,48 @@ Kept = tuple[Parent, Request]
 
 
 class Traces:
-    """The requests that wait to be told. Used from one thread.
-
-    A request whose caller samples is always told. Of those without a traceparent every `every`-th is, 0 for none.
-    """
+    """The requests that wait to be told, and which are. Used from one thread."""
 
     def __init__(self, random: Callable[[int], bytes], every: int = 0) -> None:
         self._random = random
-        self._every = every
-        self._seen = 0
+        self._first = Sampling(every=every)
+        self._all = replace(self._first, own=set())
+        self._models: dict[str, Sampling] = {}  # those that have something of their own
         self._kept: list[Kept] = []
         self.dropped = 0
 
-    def wants(self, header: str | None) -> Parent | None:
+    def sampling(self, model: str = "") -> Sampling:
+        """Return which requests of a model are told; of no model: of all that have nothing of their own."""
+        return self._models.get(model, self._all)
+
+    def change(self, model: str, changes: Mapping[str, bool | int | None]) -> None:
+        """Set fields of a model's sampling, or of all models'; None: as the node has it, or as it began."""
+        one = self._models.setdefault(model, replace(self._all, seen=0, own=set())) if model else self._all
+        for name, value in changes.items():
+            if model:
+                (one.own.discard if value is None else one.own.add)(name)
+                setattr(one, name, getattr(self._all, name) if value is None else value)
+                continue
+            for each in (one, *[other for other in self._models.values() if name not in other.own]):
+                setattr(each, name, getattr(self._first, name) if value is None else value)
+        if model and not one.own:
+            del self._models[model]
+
+    def wants(self, header: str | None, model: str = "") -> Parent | None:
         """Return where the spans of a request belong, None if nobody wants them."""
-        found = parent(header) if header else None
-        if found is not None:
-            return found if found.sampled else None
-        self._seen += 1
-        if not self._every or self._seen % self._every:
+        sampling = self._models.get(model, self._all)
+        if not sampling.on or not sampling.left:
             return None
-        return Parent(self._random(16).hex(), "", True)
+        found = parent(header) if header else None
+        if found is None:
+            sampling.seen += 1
+            if not sampling.every or sampling.seen % sampling.every:
+                return None
+            found = Parent(self._random(16).hex(), "", True)
+        if not found.sampled:
+            return None
+        sampling.left -= sampling.left > 0
+        return found
 
     def add(self, place: Parent, request: Request) -> None:
         """Keep a request until it is sent; drop it if too many wait."""

@@ -22,6 +22,7 @@ from skerry.node.worker.ticket import Answered, Ticket
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+LATE_SECONDS = 0.75  # between two ticks: the loop, or the whole process, was held up
 STILL_SECONDS = 1.0  # without an answer, and no thread wants the processor: it waits for something that never comes
 BUSY_SECONDS = 10.0  # without an answer, and a thread is busy
 TIMES_SLOWEST = 20  # and no run of this model was ever near that slow
@@ -40,9 +41,13 @@ class Watchdog:
         self._proved: dict[int, float] = {}  # pid -> when its golden was last asked
         self._busy: dict[int, float] = {}  # pid -> when it last had requests
         self._timer: asyncio.TimerHandle | None = None
+        self._ticked = 0.0  # when it looked last
+        self._behind: dict[int, int] = {}  # ticket -> monotonic ns when it was last seen to wait for others
+        self._woke = 0  # monotonic ns of the last time that this process had stood still
 
     def start(self) -> None:
         """Begin; on the event loop."""
+        self._ticked = self._clock.monotonic()
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._again)
 
     def stop(self) -> None:
@@ -53,13 +58,18 @@ class Watchdog:
     def tick(self) -> None:
         """Look at every worker once."""
         now = self._clock.monotonic()
+        self._behind, before = {}, self._behind
+        for generation in self._models.leaving():
+            worker = generation.queue.worker
+            if worker is not None and worker.flying:
+                self._judge(generation, worker, before)
         seen = set()
         for generation in self._models.generations():
             worker = generation.queue.worker
             if generation.state is State.SERVING and worker is not None:
                 seen.add(worker.pid)
                 if worker.flying:
-                    self._judge(generation, worker)
+                    self._judge(generation, worker, before)
                     self._busy[worker.pid] = now
                 else:
                     self._ask(generation, worker, now)
@@ -68,12 +78,19 @@ class Watchdog:
                 del table[pid]
 
     def _again(self) -> None:
-        self.tick()
+        if self._clock.monotonic() - self._ticked < LATE_SECONDS:
+            self.tick()
+        else:  # this process stood still, perhaps the workers too: their time begins anew
+            self._woke = self._clock.nanos()
         self.start()
 
-    def _judge(self, generation: Generation, worker: Worker) -> None:
-        oldest = min(worker.sent_at.values())
-        waited = (self._clock.nanos() - oldest) / 1e9
+    def _judge(self, generation: Generation, worker: Worker, before: dict[int, int]) -> None:
+        """End a worker of which a request has run for too long. It takes them in order, so many at a time."""
+        now, sent, runs = self._clock.nanos(), list(worker.sent_at), worker.order.runs
+        self._behind.update(dict.fromkeys(sent[runs:], now))
+        self._behind.update((one, before[one]) for one in sent[:runs] if one in before)
+        begun = min(max(worker.sent_at[one], self._behind.get(one, 0)) for one in sent[:runs])
+        waited = (now - max(begun, self._woke)) / 1e9
         if waited < STILL_SECONDS:
             return
         usual = worker.hello.slowest_us / 1e6 * TIMES_SLOWEST * len(worker.flying)

@@ -13,18 +13,21 @@ from skerry.core.names import MAX_VERSION
 from skerry.core.tensor import Spec
 
 SIGNATURE = "serving_default"
-Verb = Literal["predict", "classify", "regress", "status", "metadata"]
+Verb = Literal["predict", "classify", "regress", "status", "metadata", "list"]
 
 _WHICH = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
 _POST = re.compile(r"/v1/models/(?P<model>[^/:]+)" + _WHICH + ":(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _GET = re.compile(r"/v1/models(?:/(?P<model>[^/:]+))?" + _WHICH + "(?:/(?P<verb>metadata))?", re.IGNORECASE)
-_ROOT = re.compile(r"/v1/models/?", re.IGNORECASE)
+_LIST = re.compile(r"/v1/models", re.IGNORECASE)  # a list is our own; TensorFlow Serving wants a name there too
 _MAX_DIGITS = 19  # of a version that fits an int64; Python refuses to read thousands of digits
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which version of which model is asked for what; with neither version nor label, the one that serves."""
+    """Which version of which model is asked for what; with neither version nor label, the one that serves.
+
+    A list is of no model.
+    """
 
     model: str
     version: int | None
@@ -48,7 +51,9 @@ def route(method: str, path: str) -> Target:
     """
     pattern = {"POST": _POST, "GET": _GET}.get(method)
     match = pattern.fullmatch(path) if pattern else None
-    if match is None and not (method == "GET" and _ROOT.fullmatch(path)):
+    if method == "GET" and _LIST.fullmatch(path):
+        return Target("", None, None, "list")
+    if match is None and not (method == "GET" and _LIST.fullmatch(path.removesuffix("/"))):
         raise Invalid(f"Malformed request: {method} {path}")
     if match is None or match["model"] is None:
         raise Invalid("Missing model name in request.")

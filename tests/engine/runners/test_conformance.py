@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -266,3 +267,33 @@ def test_a_process_forked_after_the_imports_opens_and_runs(name, tmp_path):
     )
     argv = [sys.executable, "-W", "ignore", "-c", program, name, str(tmp_path / FILES[name][1])]
     subprocess.run(argv, check=True, timeout=60)
+
+
+@REAL
+def test_a_runtime_calls_nobody_and_leaves_nothing_behind(name, tmp_path):
+    """OpenVINO's library tells Google Analytics of its import, unless it is kept from that."""
+    opened(name, tmp_path)
+    program = (
+        "import os, sys, threading, time\nfrom pathlib import Path\nimport numpy as np\n"
+        "ODD = ('socket.', 'os.fork', 'os.posix_spawn', 'os.exec', 'subprocess.', 'urllib.')\n"
+        "def told(event, args):\n"
+        "    if event.startswith(ODD):\n"
+        "        os.write(1, f'{event} {args}\\n'.encode())\n"
+        "sys.addaudithook(told)\n"
+        "from skerry.engine.runners.runner import Threads\nfrom skerry.engine.runners.table import open_runner\n"
+        "runner = open_runner(sys.argv[1], Path(sys.argv[2]), Threads())\n"
+        "x = np.ones((2, 3), np.float32)\n"
+        "assert (runner.run({'x': x, 'y': x})['sum'] == 2).all()\n"
+        "runner.close()\n"
+        "time.sleep(0.2)\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "import socket\n"
+        "socket.getaddrinfo('127.0.0.1', 1)\n"  # that is seen
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {key: value for key, value in os.environ.items() if key not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    argv = [sys.executable, "-W", "ignore", "-c", program, name, str(tmp_path / FILES[name][1])]
+    ran = subprocess.run(argv, env={**environ, "HOME": str(home)}, capture_output=True, text=True, check=True)
+    assert [line.split(" ")[0] for line in ran.stdout.splitlines()] == ["socket.getaddrinfo"], ran.stdout
+    assert list(home.iterdir()) == []

@@ -358,9 +358,18 @@ GOOD_OPTIONS = {
     "normalise": {"scale": 1.0, "mean": [0.5], "std": [2]},
     "quantise": {"to": "int8", "scale": 0.5, "zero": 1},
     "layout": {"to": "NHWC"},
+    "log_mel": {"window_ms": 20, "hop_ms": 5, "n_fft": 512, "n_mels": 8, "f_min": 10, "f_max": 900, "window": "hamming",
+                "centre": True, "pre_emphasis": 0.9, "power": 1, "mel_scale": "slaney", "slopes": "mel",
+                "norm": "slaney", "offset": 1e-6, "floor": 1e-6},
+    "dct": {"keep": 4, "norm": "htk"},
+    "micro_frontend": {"window_ms": 25, "hop_ms": 20, "n_mels": 32, "f_min": 100, "f_max": 3000},
+    "slide": {"size": 3, "hop": 1},
+    "reshape": {"shape": [-1, 2]},
     "dequantise": {"output": "y", "scale": 0.5, "zero": 1},
     "softmax": {"output": "y"},
     "top_k": {"output": "y", "k": 3},
+    "moving_mean": {"output": "y", "count": 5},
+    "peak": {"output": "y"},
     "decode_heatmap": {"heat": "h", "box": "b", "stride": 4, "threshold": 0.5, "limit": 3},
     "decode_boxes": {"boxes": "b", "scores": "s", "form": "centre", "unit": "share", "background": 0, "threshold": 1,
                      "limit": 5},
@@ -376,7 +385,7 @@ GOOD_OPTIONS = {
 }  # fmt: skip
 ALL = {**PRE, **POST}
 TEXTS = ("heat", "box", "boxes", "scores", "classes", "count", "output")
-FLAGS = ("by_class", "scaled", "objectness")
+FLAGS = ("by_class", "scaled", "objectness", "centre")
 BAD = [None, {}, "none such", -7, 1e9, True, [[]]]
 
 
@@ -399,7 +408,7 @@ def test_every_step_reads_its_options_and_names_a_bad_one(name):
 
 
 def test_an_unknown_step_is_told_what_there_is():
-    told = "pre: unknown step 'blur'; this node can do: decode_audio, decode_image, decode_raw, layout, letterbox"
+    told = "pre: unknown step 'blur'; this node can do: dct, decode_audio, decode_image, decode_raw, layout"
     with pytest.raises(Invalid, match=told):
         read_step(StepEntry("blur"), PRE, "pre")
 

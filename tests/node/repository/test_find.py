@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skerry.core.errors import Invalid, LoadFailed, NotFound
-from skerry.node.repository import Found, find
+from skerry.node.repository import Found, find, look
 from tests.models import brightness_bundle
 from tests.node.repository.kit import put
 
@@ -27,7 +27,7 @@ def test_a_file_a_bundle_and_a_folder(tmp_path):
 def test_a_repository_with_strays(tmp_path):
     put(
         tmp_path, "README.md", "a/1/model.onnx", "a/3/model.onnx", "a/20/model.onnx",
-        "a/007/model.onnx",
+        "a/007/model.onnx", "a/019/model.onnx",
         "a/9/other.onnx", "a/x/model.onnx", "a/99", "b/2/model.onnx", "empty/config.pbtxt", ".git/HEAD",
         "lost+found/x", "no version/model.onnx", "a/0/model.onnx",
     )  # fmt: skip
@@ -67,16 +67,42 @@ def test_what_holds_no_model_is_named(tmp_path):
         find((tmp_path / "x", tmp_path / "y"))
 
 
-def test_names_that_no_url_can_hold_are_made_into_ones(tmp_path):
-    put(tmp_path, "my model (2).onnx", "a.ONNX", "ünï.onnx", "r/größe 3/1/model.onnx")
-    found = find(tuple(tmp_path / n for n in ("my model (2).onnx", "a.ONNX", "ünï.onnx", "r")))
-    assert [one.name for one in found] == ["my-model-2", "a", "n", "gr-e-3"]
+def test_a_file_whose_name_no_url_can_hold_gets_one_that_can(tmp_path):
+    put(tmp_path, "my model (2).onnx", "a.ONNX", "ünï.onnx")
+    found = find(tuple(tmp_path / n for n in ("my model (2).onnx", "a.ONNX", "ünï.onnx")))
+    assert [one.name for one in found] == ["my-model-2", "a", "n"]
 
 
-def test_an_odd_folder_in_a_repository_stops_no_other(tmp_path, caplog):
+def test_a_folder_of_a_name_that_no_client_can_ask_for_is_refused_and_stops_no_other(tmp_path):
+    put(tmp_path, "größe 3/1/model.onnx", "m_/1/model.onnx")
+    listing = look([tmp_path])
+    assert [one.name for one in listing.found] == ["m_"]
+    assert "größe 3: clients ask for a model by its folder's name; rename it" in str(listing.refusals[0].error)
+    assert [one.name for one in find((tmp_path,))] == ["m_"]
+
+
+def test_folders_of_versions_without_a_model_are_told(tmp_path):
+    put(tmp_path, "good/1/model.onnx", "text/1/readme.md")
+    (tmp_path / "empty" / "1").mkdir(parents=True)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "docs").mkdir()
+    listing = look([tmp_path])
+    assert [one.name for one in listing.found] == ["good"]
+    assert {one.name for one in listing.refusals} == {"text", "empty", "gone"}
+
+
+def test_two_bundles_of_one_name_stop_no_other(tmp_path):
+    """The second is a bundle of the name that a folder of versions before it has."""
+    put(tmp_path, "a/1/model.onnx", "b/1/model.onnx")
+    brightness_bundle(tmp_path / "z")
+    put(tmp_path, "brightness/1/model.onnx")
+    assert [one.name for one in find((tmp_path,))] == ["a", "b", "brightness"]
+
+
+def test_an_odd_folder_in_a_repository_stops_no_other(tmp_path):
     put(tmp_path, "r/good/1/model.onnx", "r/.hidden/1/model.onnx", "r/bad/manifest.json")
     assert [one.name for one in find((tmp_path / "r",))] == ["good"]
-    assert "bad: passed over: manifest.json: JSON Parse error" in caplog.text
+    assert "manifest.json: JSON Parse error" in str(look([tmp_path / "r"]).refusals[0].error)
 
 
 def test_a_repository_in_which_nothing_can_serve_says_why(tmp_path):

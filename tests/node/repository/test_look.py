@@ -152,16 +152,37 @@ def test_policies(tmp_path, policy, serve):
     text(tmp_path / "m/config.pbtxt", policy)
     listing = look([tmp_path], NOW)
     assert [one.version for one in listing.found] == serve
-    assert reasons(listing) == (
-        "" if 7 not in (7,) or "7" not in policy else f"{tmp_path}/m/7: no such folder; version_policy asks for it"
-    )
+    passed = f"{tmp_path}/m/007: passed over: a version beside a config.pbtxt has no leading zeros; rename it 7"
+    missing = f"{tmp_path}/m/7: no such folder; version_policy asks for it"
+    assert [str(one.error) for one in listing.refusals] == ([passed, missing] if "7" in policy else [passed])
+
+
+def test_zeros_in_front_are_tensorflow_servings(tmp_path):
+    put(tmp_path, *(f"m/{name}/model.tflite" for name in ("00000123", "0099", "000", "122")))
+    (found,) = look([tmp_path], NOW).found
+    assert (found.version, found.path) == (123, tmp_path / "m/00000123/model.tflite")
+    assert look([tmp_path], NOW).refusals == ()
+    policy = Policy(Which.SPECIFIC, versions=(99, 123))
+    listing = look([Source(tmp_path / "m", "m", policy)], NOW)
+    assert [(one.version, one.path.parent.name) for one in listing.found] == [(99, "0099"), (123, "00000123")]
+
+
+@pytest.mark.parametrize("names", [("123", "00000123"), ("0123", "00000123", "000123")])
+def test_two_folders_of_one_version(tmp_path, names):
+    put(tmp_path, *(f"m/{name}/model.tflite" for name in (*names, "1")))
+    listing = look([tmp_path], NOW)
+    assert [(one.version, one.path.parent.name) for one in listing.found] == [(123, names[0])]
+    assert {(one.version, str(one.error)) for one in listing.refusals} == {
+        (123, f"{tmp_path}/m/{name}: is version 123, and so is {tmp_path}/m/{names[0]}, which serves; remove one")
+        for name in names[1:]
+    }
 
 
 def test_versions_are_of_64_bits(tmp_path):
     put(tmp_path, "m/9223372036854775807/model.onnx", "n/9223372036854775808/model.onnx")
     listing = look([tmp_path], NOW)
     assert [one.version for one in listing.found] == [2**63 - 1]
-    assert "a version is a whole number from 1 to 9223372036854775807 without leading zeros" in reasons(listing)
+    assert "a version is a whole number from 1 to 9223372036854775807; got '9223372036854775808'" in reasons(listing)
 
 
 def test_of_the_latest_what_cannot_serve_gives_way_to_the_next(tmp_path):
@@ -176,11 +197,11 @@ def test_of_the_latest_what_cannot_serve_gives_way_to_the_next(tmp_path):
 def test_what_did_not_load_gives_way_until_its_files_change(tmp_path):
     put(tmp_path, "m/1/model.onnx", "m/2/model.onnx")
     (two,) = look([tmp_path], NOW).found
-    listing = look([tmp_path], NOW, bad=frozenset({two.stamp}))
+    listing = look([tmp_path], NOW, bad={two.stamp: "out of memory"})
     assert [one.version for one in listing.found] == [1]
-    assert "did not load; it is tried again when its files change" in reasons(listing)
+    assert "tried again when its files change; it did not load: out of memory" in reasons(listing)
     put(tmp_path, "m/2/model.onnx", data=b"better")
-    assert [one.version for one in look([tmp_path], NOW, bad=frozenset({two.stamp})).found] == [2]
+    assert [one.version for one in look([tmp_path], NOW, bad={two.stamp: "out of memory"}).found] == [2]
 
 
 # --- half-written ---
@@ -318,7 +339,7 @@ def test_a_name_used_twice(tmp_path):
     assert f"model m: found at {tmp_path}/x/m/2/model.onnx and at {tmp_path}/y/m/9/model.onnx; rename one" in reasons(
         listing
     )
-    assert "model a-b: found at" in reasons(listing)
+    assert "x/a b: clients ask for a model by its folder's name; rename it" in reasons(listing)
 
 
 def test_a_folder_of_too_much(tmp_path):
@@ -385,6 +406,40 @@ def test_whatever_lies_there_a_look_answers(tmp_path_factory, things):
         shutil.rmtree(root)
 
 
+def test_files_beside_the_versions_belong_to_them(tmp_path):
+    config = """model_warmup { inputs { key: "x" value { data_type: TYPE_FP32 input_data_file: "w" } } }
+sequence_batching { state { input_name: "a" output_name: "b" data_type: TYPE_FP32 dims: 1
+  initial_state { name: "n" data_type: TYPE_FP32 dims: 1 data_file: "s" } } }"""
+    put(tmp_path, "m/1/model.onnx")
+    text(tmp_path / "m/config.pbtxt", config)
+    put(tmp_path, "m/warmup/w")
+    (refused,) = look([tmp_path], NOW).refusals
+    assert "expected initial_state/s, which sequence_batching.state names; it is not there" in str(refused.error)
+    stamps = set()
+    for data in (b"1234", b"12345"):
+        put(tmp_path, "m/initial_state/s", data=data)
+        (found,) = look([tmp_path], NOW).found
+        stamps.add(found.stamp)
+    assert len(stamps) == 2
+    put(tmp_path, "m/warmup/w", age=1)
+    (waiting,) = look([tmp_path], NOW).refusals
+    assert waiting.waiting
+
+
+def test_a_bundle_says_itself_how_it_is_run(tmp_path):
+    brightness_bundle(tmp_path / "brightness" / "1")
+    for words in ("sequence_batching { }", "optimization { graph { level: 1 } }", "instance_group { kind: KIND_GPU }"):
+        text(tmp_path / "brightness" / "config.pbtxt", words)
+        assert any(
+            "are for bare files; a bundle's manifest says this" in str(one.error) for one in look([tmp_path]).refusals
+        )
+    text(
+        tmp_path / "brightness" / "config.pbtxt",
+        "parameters { key: 'intra_op_thread_count' value { string_value: '1' } }",
+    )
+    assert look([tmp_path]).found
+
+
 # --- what others have laid out ---
 
 
@@ -399,23 +454,24 @@ def test_tritons_examples():
 
 
 @needs("tf_serving_models")
-def test_tf_servings_examples(tmp_path):
+def test_tf_servings_examples():
     listing = look([DATA / "tf_serving_models"])
-    assert listing.found == ()
-    told = {one.name: str(one.error) for one in listing.refusals}
-    assert set(told) == {
-        "matrix_half_plus_two", "saved_model_half_plus_two_2_versions", "saved_model_half_plus_two_cpu",
-        "saved_model_half_plus_two_tf2_cpu", "saved_model_half_plus_two_tflite",
-        "saved_model_half_plus_two_tflite_with_sigdef",
-    }  # fmt: skip
+    assert seen(listing) == [
+        ("saved_model_half_plus_two_tflite", 123, "litert", "model.tflite"),
+        ("saved_model_half_plus_two_tflite_with_sigdef", 123, "litert", "model.tflite"),
+    ]
     saved = "a TensorFlow SavedModel, which this node does not run; convert it to ONNX (model.onnx) or LiteRT"
-    assert saved in told["matrix_half_plus_two"]
-    assert saved in told["saved_model_half_plus_two_cpu"]
-    assert told["saved_model_half_plus_two_tflite"].endswith("got '00000123'; rename it 123")
-    for name in ("matrix_half_plus_two", "saved_model_half_plus_two_tflite"):
-        shutil.copytree(DATA / "tf_serving_models" / name, tmp_path / name)
-    (tmp_path / "saved_model_half_plus_two_tflite/00000123").rename(tmp_path / "saved_model_half_plus_two_tflite/123")
-    assert seen(look([tmp_path])) == [("saved_model_half_plus_two_tflite", 123, "litert", "model.tflite")]
+    told = {one.name: str(one.error) for one in listing.refusals}
+    assert "no model file in it" in told.pop("bad_half_plus_two")
+    assert all(saved in one for one in told.values())
+    assert {(one.name, one.version) for one in listing.refusals} == {
+        ("matrix_half_plus_two", 1),
+        ("saved_model_half_plus_two_2_versions", 123),
+        ("saved_model_half_plus_two_2_versions", 124),
+        ("saved_model_half_plus_two_cpu", 123),
+        ("saved_model_half_plus_two_tf2_cpu", 123),
+        ("bad_half_plus_two", None),
+    }
 
 
 def test_a_real_model_is_found_with_a_stamp_that_stays(tmp_path):

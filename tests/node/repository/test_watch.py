@@ -112,7 +112,7 @@ def obey(watch, after, broken=()):
             if one.do is Do.UNLOAD:
                 watch.unloaded(one.found)
             elif one.do is not Do.NOTE and one.found.version in broken:
-                watch.failed(one.found)
+                watch.failed(one.found, "it is broken")
                 after = Listing(tuple(f for f in after.found if f.stamp not in watch.bad or f.version not in broken))
             elif one.do is not Do.NOTE:
                 watch.loaded(one.found)
@@ -135,10 +135,10 @@ def test_what_did_not_load_is_left_alone():
     obey(watch, listing(latest(1), 1))
     new = found(2, latest(1), "bad")
     assert obey(watch, Listing((new,)), broken={2}) == [("load", 2), ("note", 1)]
-    assert watch.bad == {"bad"}
+    assert watch.bad == {"bad": "it is broken"}
     assert [one.version for one in watch.serving.found] == [1]
     assert obey(watch, Listing((found(2, latest(1), "good"),))) == [("load", 2), ("unload", 1)]
-    assert watch.bad == frozenset()
+    assert watch.bad == {}
 
 
 POLICIES = (

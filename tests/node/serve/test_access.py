@@ -96,6 +96,32 @@ def test_a_reader_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     os.close(reader)
 
 
+def test_what_found_no_room_is_counted_once_there_is_room_again(tmp_path: Path) -> None:
+    path, count = tmp_path / "pipe", 2000
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(path), Clock())
+    for _ in range(count):  # a pipe holds 64 KiB, as a full disk holds what it holds
+        log.note(ASKED, 200, (0, 0), 0.0, None)
+    while log._rows or log._dropped == log._told:
+        log._write_all()
+    found = os.read(reader, 1 << 20)
+    log._write_all()
+    found += os.read(reader, 1 << 20)
+    os.close(reader)
+    told, torn = [], 0
+    for line in found.splitlines():
+        try:
+            told.append(json.loads(line))
+        except ValueError:
+            torn += 1
+    dropped = sum(line.get("dropped", 0) for line in told)
+    assert torn <= 1
+    assert dropped > 100
+    assert dropped + sum("path" in line for line in told) == count
+    assert found.endswith(b"\n")
+
+
 def test_the_last_lines_are_there_however_it_ends(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"), Clock())
     log.start()

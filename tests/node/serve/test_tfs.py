@@ -147,13 +147,19 @@ NOT_FOUND = {
     "/v1/models/none:predict": "Servable not found for request: Latest(none)",
     "/v1/models/number/versions/2:predict": "Servable not found for request: Specific(number, 2)",
     "/v1/models/number/versions/3:predict": "Servable not found for request: Specific(number, 3)",
-    "/v1/models/number/labels/stable:predict": "Unrecognized servable version label: stable",
 }
 
 
 @pytest.mark.parametrize("path", NOT_FOUND)
 def test_an_unknown_model_or_version_is_404(node, path):
     assert node.post(path, {"instances": [[1, 2]]}) == (404, {"error": NOT_FOUND[path]})
+
+
+@pytest.mark.parametrize("model", ["number", "none"])
+def test_an_unknown_label_is_400(node, model):
+    path, told = f"/v1/models/{model}/labels/stable", (400, {"error": "Unrecognized servable version label: stable"})
+    assert node.post(f"{path}:predict", {"instances": [[1, 2]]}) == told
+    assert node.get(path) == node.get(f"{path}/metadata") == told
 
 
 MALFORMED = [
@@ -205,8 +211,10 @@ def test_status(node):
     assert node.get("/v1/models/none") == (404, {"error": "Could not find any versions of model none"})
     assert node.get("/v1/models/adder/versions/9") == (404, {"error": "Could not find version 9 of model adder"})
     assert node.get("/v1/models/adder:predict") == (400, {"error": "Malformed request: GET /v1/models/adder:predict"})
-    for path in ("/v1/models", "/v1/models/"):
-        assert node.get(path) == (400, {"error": "Missing model name in request."})
+    assert node.get("/v1/models/") == (400, {"error": "Missing model name in request."})
+    for path in ("/v1/models", "/V1/Models"):
+        assert node.get(path) == (200, {"models": node.models.names()})
+    assert node.post("/v1/models", {}) == (400, {"error": "Malformed request: POST /v1/models"})
 
 
 def test_a_model_that_loads_says_so():

@@ -158,6 +158,22 @@ def test_classify_and_regress():
     assert told(Op.GRPC_REGRESS, *made).worst == 1.0
 
 
+def multi(label, score, value):
+    results = [
+        examples.Result("m", 1, "serving_default", [[(label, score)]], None),
+        examples.Result("m", 1, "serving_default", None, [value]),
+    ]
+    return Made(examples.encode_results(results), Kind.PROTO)
+
+
+def test_several_tasks():
+    one = multi("a", 0.5, 2.0)
+    assert told(Op.GRPC_MULTI, one, one).agreed
+    assert told(Op.GRPC_MULTI, one, multi("b", 0.5, 2.0)).why == "output '0: labels': other texts"
+    assert not told(Op.GRPC_MULTI, one, multi("a", 0.25, 2.0)).agreed
+    assert told(Op.GRPC_MULTI, one, multi("a", 0.5, 3.0)).worst == 1.0
+
+
 @given(st.binary(max_size=200), st.sampled_from([op for op in Op if op >= Op.INFER]), st.sampled_from(RULES))
 def test_an_answer_that_is_none_is_told(data, op, rule):
     good = Made(b'{"outputs": []}')

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from skerry.core.agreement import Limits, Terms
-from skerry.core.errors import Conflict, LoadFailed, NotFound, RunFailed
+from skerry.core.errors import Conflict, Invalid, LoadFailed, RunFailed
 from skerry.node.alone import alone
 from skerry.node.app import Shared
 from skerry.node.serve.admin import Admin
@@ -22,7 +22,7 @@ from skerry.node.serve.rest import rest
 from skerry.node.settings import NodeSettings
 from skerry.node.trials.trial import Spare
 from skerry.node.worker.fake import FakeWorker
-from skerry.node.worker.order import Order
+from skerry.node.worker.order import Hello, Order
 from tests.models import adder_onnx
 from tests.node.kit import ONE_JSON, SECONDS, Held, Place, listen, loader, session, steady, until
 
@@ -373,8 +373,23 @@ def test_the_settings_ask_for_trials_and_labels():
         stage.models.label("m", {"best": 1, "other": 1})
         assert stage.models.live("m", label="best").manifest.version == 2
         assert stage.models.live("m", label="other").manifest.version == 1
-        with pytest.raises(NotFound, match="unknown label: stable of model m"):
+        with pytest.raises(Invalid, match="Unrecognized servable version label: stable"):
             stage.models.live("m", label="stable")
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_model_that_remembers_is_not_tried_whoever_asks(caplog, first):
+    text = "model m: it remembers sequences, whose requests must all see one version"
+    with staging() as stage:
+        stage.models.follow({}, {"m": Terms(2, "canary", 0.5)})
+        for version in (first, 3 - first):
+            worker = FakeWorker(steady(version=version))
+            worker.hello = Hello(manifest=worker.hello.manifest, remembers=version == 2)
+            stage.models.swap(worker, keep=(1, 2))
+        assert [stage.infer() for _ in range(4)] == [1] * 4
+        assert (stage.told["stage"], stage.told["why"]) == ("rolled back", text)
+        assert f"version 2 is rolled back: {text}" in caplog.text
+        assert stage.post(TRIAL, {"version": 2}) == (409, {"error": text})
 
 
 def test_a_folder_that_keeps_the_latest_keeps_what_a_trial_needs(tmp_path):

@@ -11,7 +11,7 @@ from google.protobuf import json_format, text_format
 from skerry.core.tensor import DType, Spec
 from skerry.wire.config import Options, config_json, read_config
 from tests.data import DATA, needs
-from tests.wire.config.test_read import SEQUENCES, WHOLE
+from tests.wire.config.test_read import RESHAPED, SEQUENCES, WHOLE
 
 triton = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient[grpc] is not installed")
 
@@ -49,18 +49,18 @@ def test_the_batch_is_no_dimension_where_requests_are_joined():
     assert config_json("m", Options(), [X], [Y])["input"][0]["dims"] == [-1, 3, 8]
 
 
-def test_inputs_that_the_node_fills_are_not_shown():
-    specs = [X, *(Spec(name, DType.FP32, (-1, 1)) for name in ("START", "END", "ID", "h"))]
-    found = config_json("m", read_config((SEQUENCES % "").encode()), specs, [Y])
-    assert [one["name"] for one in found["input"]] == ["x"]
+ACCELERATED = """
+instance_group { kind: KIND_GPU gpus: 1 }
+optimization { execution_accelerators {
+  gpu_execution_accelerator { name: "tensorrt" } cpu_execution_accelerator { name: "openvino" }
+} }
+"""
 
 
 def comes_back(options, name="boards"):
     """Through Triton's own message class: our JSON to its message, its text to our options."""
     shown = json.loads(json.dumps(config_json(name, options, [], [], options.runtime or "onnx")))
     message = json_format.ParseDict(shown, triton.ModelConfig())
-    for field in ("input_pinned_memory", "output_pinned_memory"):
-        message.optimization.ClearField(field)  # it is printed, and refused when it is asked for
     return read_config(text_format.MessageToString(message).encode(), name)
 
 
@@ -72,6 +72,8 @@ def comes_back(options, name="boards"):
         SEQUENCES % "direct { max_queue_delay_microseconds: 7 minimum_slot_utilization: 0.5 }",
         SEQUENCES % "oldest { max_candidate_sequences: 9 preferred_batch_size: [4, 2] preserve_ordering: true }",
         "max_batch_size: 2 version_policy { all { } }",
+        ACCELERATED,
+        RESHAPED,
         "max_batch_size: 2 version_policy { latest { num_versions: 3 } } dynamic_batching { }",
     ],
 )

@@ -18,7 +18,7 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis.inference_pb2 import (
 )
 from ovmsclient.tfs_compat.protos.tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
-from skerry.core.errors import Invalid, RequestError, TooLarge
+from skerry.core.errors import Invalid, RequestError, TooLarge, Unsupported
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.wire.protos.examples import (
     CLASSIFY,
@@ -135,6 +135,11 @@ def test_many_tasks_are_read_and_answered():
     [
         ([], "tasks: expected 1 to 100; got 0"),
         ([{"model_spec": {"name": "m"}, "method_name": "x"}], "Unsupported signature method_name: x"),
+        ([{"model_spec": {"name": "m"}, "method_name": CLASSIFY}] * 2, "Duplicate evaluation of signature: serving_d"),
+        (
+            [{"model_spec": {"name": "m", "version": {"value": v}}, "method_name": CLASSIFY} for v in (1, 2)],
+            "must access the same version of m",
+        ),
         (
             [{"model_spec": {"name": name}, "method_name": CLASSIFY} for name in "mn"],
             "All ModelSpecs in a MultiInferenceRequest must access the same model name",
@@ -142,7 +147,7 @@ def test_many_tasks_are_read_and_answered():
     ],
 )
 def test_wrong_tasks_are_named(tasks, text):
-    with pytest.raises(Invalid, match=text):
+    with pytest.raises((Invalid, Unsupported), match=text):
         decode_tasks(MultiInferenceRequest(tasks=tasks).SerializeToString())
 
 

@@ -4,14 +4,16 @@ Spinning is off: an idle default session burns whole cores of a small box (3.00 
 second after one request on a 4-core N150, for no gain in latency). The memory arena is off: it gave no speed
 (0 % on five models) and kept what the largest batch needed (77 MB against 23 MB after one batch of 64).
 
-Options of `runtime` in a manifest: `providers` (names, or [name, options]), `spinning`, `arena`, `memory_pattern`,
-`denormals_as_zero` (counts for the first model of a process), `optimisation` (none, basic, extended, all),
-`affinities`, `block_base`, `free_dimensions`.
+Options of `runtime` in a manifest: `providers` (names of ONNX Runtime's, or of accelerators, or [name, options]),
+`spinning`, `arena`, `memory_pattern`, `denormals_as_zero` (counts for the first model of a process), `optimisation`
+(none, basic, extended, all), `affinities`, `block_base`, `free_dimensions`, `parallel` (operators side by side) with
+`inter_threads`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
@@ -51,6 +53,8 @@ _TYPES = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
+# "file:line function(arguments)" of ONNX Runtime's build, before what it has to say
+_SOURCES = re.compile(r"/\S*onnxruntime\S*\.(?:h|cc|cpp):\d+ [^()]*\([^()]*\)(?: const)? ")
 FATAL_ONLY = 4  # ONNX Runtime's log severity: what it logs as errors is in the exceptions that we raise
 ONNX_BF16 = 16  # TensorProto.BFLOAT16
 CPU = "CPUExecutionProvider"
@@ -93,7 +97,7 @@ class OnnxRunner:
         except LoadFailed:
             raise
         except Exception as error:  # boundary: the binding raises a dozen unrelated classes, some bare RuntimeError
-            raise LoadFailed(f"ONNX Runtime cannot load {path.name}: {str(error)[:MAX_ERROR]}") from error
+            raise LoadFailed(f"ONNX Runtime cannot load {path.name}: {_said(error)}") from error
         _ranked(path, self.inputs)
         # The public `run` checks the names once more and costs 1 us, a quarter of a small model's whole run.
         self._run = session._sess.run if hasattr(session, "_sess") else session.run
@@ -121,11 +125,11 @@ class OnnxRunner:
                 return self._run_values(feeds)
             return dict(zip(self._names, self._run(self._names, feeds, None), strict=True))
         except InvalidArgument as error:
-            raise Invalid(f"inputs: ONNX Runtime: {str(error)[:MAX_ERROR]}") from error
+            raise Invalid(f"inputs: ONNX Runtime: {_said(error)}") from error
         except (Invalid, RunFailed):
             raise
         except Exception as error:  # boundary: as above
-            raise RunFailed(f"ONNX Runtime: {str(error)[:MAX_ERROR]}") from error
+            raise RunFailed(f"ONNX Runtime: {_said(error)}") from error
         finally:
             self._turns.put(turn)
 
@@ -151,6 +155,11 @@ def _spec(value: ort.NodeArg) -> Spec:
         raise LoadFailed(f"'{value.name}' is a {value.type}; this node serves plain tensors only")
     shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in value.shape)
     return Spec(value.name, known, shape)
+
+
+def _said(error: Exception) -> str:
+    """Return what ONNX Runtime says, without the lines of its own sources."""
+    return _SOURCES.sub("", str(error))[:MAX_ERROR]
 
 
 def _ranked(path: Path, inputs: tuple[Spec, ...]) -> None:
@@ -180,9 +189,9 @@ def _providers(fields: Fields, accelerator: str) -> list[Provider]:
 
 def _provider(value: object) -> Provider:
     if isinstance(value, str):
-        return value, {}
+        return ACCELERATORS.get(value, value), {}
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], Mapping):
-        return value[0], dict(value[1])
+        return ACCELERATORS.get(value[0], value[0]), dict(value[1])
     raise Invalid(f"expected a provider's name, or a list of its name and its options; got {shown(value)}")
 
 
@@ -190,8 +199,9 @@ def _options(fields: Fields, threads: Threads) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads.intra
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    parallel = fields.flag("parallel", default=False)
+    options.execution_mode = ort.ExecutionMode.ORT_PARALLEL if parallel else ort.ExecutionMode.ORT_SEQUENTIAL
+    options.inter_op_num_threads = fields.whole("inter_threads", default=threads.intra if parallel else 1, high=1024)
     options.enable_cpu_mem_arena = fields.flag("arena", default=False)
     options.enable_mem_pattern = fields.flag("memory_pattern", default=True)
     options.graph_optimization_level = LEVELS[fields.choice("optimisation", tuple(LEVELS), default="all")]

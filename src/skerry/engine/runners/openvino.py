@@ -8,18 +8,23 @@ Options of `runtime` in a manifest: `device` ("CPU"), `precision` (f32, f16, bf1
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from skerry.core.errors import LoadFailed, RunFailed
 from skerry.core.tensor import DType, Spec
 from skerry.engine.arrays import BF16, Array, numpy_of
 from skerry.engine.runners.runner import MAX_ERROR, PLAIN, Lane, Threads, Wish, expect, shut, unread
+
+# `import openvino` tells Google Analytics of itself from a thread, and leaves a number for the machine in the home
+# folder, unless it cannot import this library. No node calls anybody whom it was not told to call.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's own way to say: not here
+import openvino as ov  # noqa: E402
 
 _TYPES = {
     "boolean": DType.BOOL,

@@ -232,8 +232,8 @@ class Normalise:
         return gains, np.broadcast_to(np.asarray(self.mean, dtype=np.float32) / std, channels)
 
     def __call__(self, value: Array, trace: Trace) -> Array:
-        """Return float32 of the same shape."""
-        height, width, channels = value.shape
+        """Return float32 of the same shape; what is no image has one mean and one std for all its numbers."""
+        height, width, channels = value.shape if value.ndim == 3 else (1, value.size, 1)
         gains, shifts = self.factors(channels)
         # Whole rows at once: a row of 224 pixels is 7 times as fast as 224 pixels of 3 channels each.
         found: Array = value.reshape(height, width * channels) * np.tile(gains, width)

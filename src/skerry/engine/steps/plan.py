@@ -12,7 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from skerry.core.errors import Invalid
 from skerry.engine.arrays import Array
+from skerry.engine.steps.audio.mel import LogMel
+from skerry.engine.steps.audio.micro import MicroFrontend
+from skerry.engine.steps.audio.sound import DecodeAudio
 from skerry.engine.steps.image import DecodeImage, Layout, Letterbox, Normalise, Resize
 from skerry.engine.steps.step import Trace
 
@@ -54,7 +58,10 @@ class DecodeFor:
 
 
 def plan(steps: Sequence[Ready]) -> list[Ready]:
-    """Return the steps to run in place of these; a scaled `decode_image` learns what size comes after it."""
+    """Return the steps to run in place of these; raise Invalid where they do not go together.
+
+    A scaled `decode_image` learns what size comes after it, the features of a sound what rate comes before them.
+    """
     found: list[Ready] = []
     for step, after in itertools.pairwise([*steps, None]):
         last = found[-1] if found else None
@@ -62,6 +69,10 @@ def plan(steps: Sequence[Ready]) -> list[Ready]:
             found.append(DecodeFor(step, after))
         elif isinstance(last, Normalise) and isinstance(step, Layout) and step.to == "NCHW":
             found[-1] = Planes(last)
+        elif isinstance(last, DecodeAudio) and isinstance(step, LogMel | MicroFrontend):
+            found.append(step.at(last.rate, last.scale))
+        elif isinstance(step, LogMel | MicroFrontend):
+            raise Invalid(f"step '{step.name}': expected 'decode_audio' right before it")
         elif step is not None:
             found.append(step)
     return found

@@ -27,6 +27,7 @@ APIS: dict[str, tuple[str, str]] = {
     "tfs-grpc": ("Predict", "GRPC"),
     "tfs-grpc-classify": ("Classify", "GRPC"),
     "tfs-grpc-regress": ("Regress", "GRPC"),
+    "tfs-grpc-multi": ("MultiInference", "GRPC"),
 }
 
 # The status code of each class of error, as the node's table of HTTP statuses has it.

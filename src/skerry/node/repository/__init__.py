@@ -10,7 +10,7 @@ models/<bundle>/                         bundles may stand in a repository witho
 
 from skerry.node.repository.disk import pulse
 from skerry.node.repository.found import Found, Listing, Refusal, Source
-from skerry.node.repository.labels import Labels, read_labels
+from skerry.node.repository.labels import read_labels
 from skerry.node.repository.look import find, look
 from skerry.node.repository.watch import Change, Do, Watch, changes
 
@@ -18,7 +18,6 @@ __all__ = [
     "Change",
     "Do",
     "Found",
-    "Labels",
     "Listing",
     "Refusal",
     "Source",

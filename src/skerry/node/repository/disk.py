@@ -32,6 +32,11 @@ class Snapshot:
     files: tuple[tuple[str, int, int], ...]
     changed: float  # Unix seconds of the last change, folders included
 
+    def beside(self, folder: Path, names: Iterable[str]) -> Snapshot:
+        """Return the same with these files of another folder; those that are not there are left out."""
+        more = [_state(folder / name, name) for name in names if (folder / name).is_file()]
+        return Snapshot((*self.files, *more), max([self.changed, *(one[2] / 1e9 for one in more)]))
+
     def stamp(self, path: Path) -> str:
         """Return a word that another path, or a change of any file, makes another one."""
         text = repr((os.fsencode(path), self.files))

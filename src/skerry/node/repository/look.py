@@ -6,24 +6,33 @@ being written, or for another runtime), the next lower one does.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from skerry.core.errors import Invalid, LoadFailed, NotFound, SkerryError
 from skerry.core.manifest import MANIFEST
-from skerry.core.names import MAX_VERSION, ModelName, shown
+from skerry.core.names import MAX_VERSION, ModelName, model_name, shown
 from skerry.node.repository.disk import GRACE, entries, text_of
 from skerry.node.repository.found import Found, Listing, Refusal, Source, named, plain
-from skerry.node.repository.version import MODEL_FILES, Terms, bundle_at, file_at, foreign, holds_model, version_at
+from skerry.node.repository.version import (
+    MODEL_FILES,
+    RUNTIMES,
+    Terms,
+    bundle_at,
+    file_at,
+    files_of,
+    foreign,
+    holds_model,
+    no_model,
+    version_at,
+)
 from skerry.wire.config import Options, Policy, Which, read_config
 
-log = logging.getLogger(__name__)
-
+NONE: Mapping[str, str] = {}
 CONFIG = "config.pbtxt"
 MAX_CONFIG = 1 << 20  # bytes read; what may be in it is less
 _read = lru_cache(256)(read_config)  # a poll finds the same bytes: reading them takes 0.8 ms, more than all the rest
@@ -31,32 +40,32 @@ _DIGITS = re.compile(r"[0-9]{1,40}")
 
 
 def find(paths: tuple[Path, ...]) -> tuple[Found, ...]:
-    """Return the models at the paths; raise NotFound or Invalid naming a path that holds none or a name used twice.
+    """Return the models at the paths; raise NotFound or Invalid naming a path that holds none, or two with one name.
 
     Every file counts as written.
     """
     sources = [Source(path) for path in paths]
-    listings = [_at(source, Terms(math.inf, GRACE, frozenset())) for source in sources]
+    listings = [_at(source, Terms(math.inf, GRACE, NONE)) for source in sources]
     for source, listing in zip(sources, listings, strict=True):
         if not listing.found:
             raise _nothing(source.path, listing)
-        for one in listing.refusals:
-            log.error("%s: passed over: %s", plain(one.path), one.error)
+    within = {clash.path for listing in listings for clash in _clashes([listing])}  # these stop nothing else
     for clash in _clashes(listings):
-        raise clash.error
-    return tuple(found for listing in listings for found in listing.found)
+        if clash.path not in within:
+            raise clash.error
+    return tuple(found for listing in listings for found in listing.found if found.path not in within)
 
 
 def look(
     paths: Iterable[Path | Source],
     now: float = math.inf,
     grace: float = GRACE,
-    bad: frozenset[str] = frozenset(),
+    bad: Mapping[str, str] = NONE,
 ) -> Listing:
     """Return what is at the paths; nothing there is an error, only a refusal.
 
-    `now` is in Unix seconds; without it every file counts as written. `bad` are the stamps of what did not load:
-    these are refused until their files change, and the next lower version serves.
+    `now` is in Unix seconds; without it every file counts as written. `bad` are the stamps of what did not load, with
+    the reason: these are refused until their files change, and the next lower version serves.
     """
     terms = Terms(now, grace, bad)
     listings = [_at(one if isinstance(one, Source) else Source(one), terms) for one in paths]
@@ -143,6 +152,8 @@ def _repository(path: Path, terms: Terms) -> Listing | None:
     for folder in entries(path):
         try:
             listing = _model(folder, Source(folder), terms) if folder.is_dir() else None
+            if listing is None:
+                refusals += _empty(folder)
         except (SkerryError, OSError) as error:  # one odd folder must not stop the others
             refusals.append(_refusal(folder.name, None, folder, error))
             continue
@@ -174,7 +185,11 @@ def _model(folder: Path, source: Source, terms: Terms) -> Listing | None:
     options = Options() if data is None else _options(data, folder, name)
     if source.policy:
         options = replace(options, policy=source.policy)
-    return _listing(folder, named(source.name or name), versions, options, terms, source)
+    try:
+        asked = model_name(source.name or name)
+    except Invalid as error:
+        raise Invalid(f"{plain(folder)}: clients ask for a model by its folder's name; rename it: {error}") from None
+    return _listing(folder, asked, versions, options, terms, source)
 
 
 def _options(data: bytes, folder: Path, name: str) -> Options:
@@ -182,12 +197,9 @@ def _options(data: bytes, folder: Path, name: str) -> Options:
         options = _read(data, name)
     except Invalid as error:
         raise Invalid(f"{plain(folder)}: {error}") from None
-    for warmup in options.warmup:
-        for one in warmup.inputs.values():
-            if one.file and not (folder / "warmup" / one.file).is_file():
-                raise NotFound(
-                    f"{plain(folder)}: expected warmup/{one.file}, which model_warmup names; it is not there"
-                )
+    for name, field in files_of(options):
+        if not (folder / name).is_file():
+            raise NotFound(f"{plain(folder)}: expected {name}, which {field} names; it is not there")
     return options
 
 
@@ -197,17 +209,39 @@ def _versions(folder: Path) -> dict[str, Path]:
 
 
 def _number(text: str) -> int | None:
-    """Return the version that a folder's name is: a whole number without leading zeros that fits 64 bits, or None."""
-    return int(text) if text[0] != "0" and int(text) <= MAX_VERSION else None
+    """Return the version that a folder's name is, leading zeros or not: a whole number that fits 64 bits, or None."""
+    return number if 0 < (number := int(text)) <= MAX_VERSION else None
+
+
+def _numbered(name: ModelName, places: dict[str, Path], padded: bool) -> tuple[dict[int, Path], list[Refusal]]:
+    """Return the folders by their versions, and refusals of those passed over.
+
+    TensorFlow Serving reads 00000123 as version 123, and its exporters write it so; Triton reads no such folder, so
+    with a config.pbtxt (not `padded`) neither does a node. Of two folders of one version the shorter name serves.
+    """
+    found: dict[int, Path] = {}
+    refusals: list[Refusal] = []
+    for text in sorted(places, key=lambda one: (len(one), one)):
+        number, place = _number(text), places[text]
+        if number is None:
+            continue
+        if text[0] == "0" and not padded:
+            why = f"{plain(place)}: passed over: a version beside a {CONFIG} has no leading zeros; rename it {number}"
+            refusals.append(Refusal(name, number, place, Invalid(why)))
+        elif number in found:
+            why = f"{plain(place)}: is version {number}, and so is {plain(found[number])}, which serves; remove one"
+            refusals.append(Refusal(name, number, place, Invalid(why)))
+        else:
+            found[number] = place
+    return found, refusals
 
 
 def _listing(
     folder: Path, name: ModelName, places: dict[str, Path], options: Options, terms: Terms, source: Source
 ) -> Listing:
     """Return the versions that the policy asks for; of the latest, each that cannot serve gives way to the next."""
-    by_number = {number: place for text, place in places.items() if (number := _number(text)) is not None}
+    by_number, refusals = _numbered(name, places, padded=not (folder / CONFIG).is_file())
     found: list[Found] = []
-    refusals: list[Refusal] = []
     for number in sorted(_candidates(options.policy, by_number), reverse=True):
         if options.policy.which is Which.LATEST and len(found) == options.policy.count:
             break
@@ -237,8 +271,15 @@ def _misnamed(folder: Path, name: str, places: dict[str, Path], told: bool) -> l
     return [_refusal(name, None, folder, NotFound(text))]
 
 
+def _empty(folder: Path) -> list[Refusal]:
+    """Return a refusal for what looks like a model's folder and has no model in it, none for anything else."""
+    if folder.is_symlink() and not folder.exists():
+        return [_refusal(folder.name, None, folder, NotFound(f"{plain(folder)}: a link to what is not there"))]
+    if not (folder.is_dir() and (places := _versions(folder))):
+        return []
+    return [_refusal(folder.name, None, folder, no_model(place, tuple(RUNTIMES))) for place in places.values()]
+
+
 def _no_version(place: Path) -> Invalid:
-    digits = place.name.lstrip("0")
-    advice = f"; rename it {digits}" if digits and int(digits) <= MAX_VERSION else ""
-    expected = f"a whole number from 1 to {MAX_VERSION} without leading zeros"
-    return Invalid(f"{plain(place)}: a version is {expected}; got {shown(place.name)}{advice}")
+    expected = f"a whole number from 1 to {MAX_VERSION}"
+    return Invalid(f"{plain(place)}: a version is {expected}; got {shown(place.name)}")

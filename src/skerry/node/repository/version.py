@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady
+from skerry.core.errors import Invalid, LoadFailed, NotFound, NotReady, SkerryError
 from skerry.core.manifest import MANIFEST
 from skerry.core.names import ModelName, shown
 from skerry.engine.bundle import open_bundle
@@ -20,7 +21,7 @@ from skerry.node.repository.disk import (
     snapshot_of_file,
 )
 from skerry.node.repository.found import Found, named, plain
-from skerry.wire.config import Options
+from skerry.wire.config import Options, asked_of, wanted
 
 MODEL_FILES = ("model.onnx", "model.tflite", "model.xml")
 RUNTIMES = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}  # what a suffix says when nothing else does
@@ -40,16 +41,19 @@ FOREIGN = {
 
 @dataclass(frozen=True)
 class Terms:
-    """What a version must meet: nothing changed for `grace` seconds before `now`, and its stamp not among the `bad`."""
+    """What a version must meet: nothing changed for `grace` seconds before `now`, and its stamp not among the `bad`.
+
+    Those are stamps of what did not load, with the reason.
+    """
 
     now: float
     grace: float
-    bad: frozenset[str]
+    bad: Mapping[str, str]
 
     def check(self, path: Path, stamp: str) -> str:
         """Return the stamp; raise LoadFailed if this very version has failed before."""
         if stamp in self.bad:
-            raise LoadFailed(f"{plain(path)}: did not load; it is tried again when its files change")
+            raise LoadFailed(f"{plain(path)}: tried again when its files change; it did not load: {self.bad[stamp]}")
         return stamp
 
 
@@ -85,6 +89,9 @@ def version_at(folder: Path, name: ModelName, version: int, options: Options, te
     """Return the version in `<model>/<version>`; raise if there is none that this node can run."""
     if (folder / MANIFEST).is_file():
         found = bundle_at(folder, terms, options)
+        if options.sequences or options.reshapes or wanted(options) or asked_of(options, found.runtime):
+            fields = "sequence_batching, reshape, optimization, KIND_GPU and parameters of the runtime"
+            raise Invalid(f"{plain(folder)}: config.pbtxt: {fields} are for bare files; a bundle's manifest says this")
         if (found.name, found.version) != (name, version):
             text = f"{found.name} version {found.version}"
             raise Invalid(f"{plain(folder)}: expected a bundle of {name} version {version}; its manifest says {text}")
@@ -92,7 +99,15 @@ def version_at(folder: Path, name: ModelName, version: int, options: Options, te
     path, runtime = _model_file(folder, options)
     labels = _labels(folder, options)
     found = Found(name, version, path, True, runtime, labels, options, folder=folder.parent)
-    return _whole(found, snapshot(folder), terms)
+    return _whole(found, snapshot(folder).beside(folder.parent, (name for name, _ in files_of(options))), terms)
+
+
+def files_of(options: Options) -> list[tuple[str, str]]:
+    """Return the files in the model's folder that a configuration names, each with the field that does."""
+    warm = [one.file for warmup in options.warmup for one in warmup.inputs.values()]
+    first = [one.first.file for one in (options.sequences.states if options.sequences else ()) if one.first]
+    found = [(f"warmup/{name}", "model_warmup") for name in warm if name]
+    return found + [(f"initial_state/{name}", "sequence_batching.state") for name in first if name]
 
 
 def holds_model(folder: Path) -> bool:
@@ -109,6 +124,12 @@ def foreign(folder: Path) -> Invalid | None:
         if (folder / name).exists():
             return Invalid(f"{plain(folder)}: {what}, {_CONVERT}")
     return None
+
+
+def no_model(folder: Path, reads: tuple[str, ...]) -> SkerryError:
+    """Return the refusal of a version's folder without a model that this node can run."""
+    wanted = f"expected model{' or model'.join(reads)}, or one file of such a name"
+    return foreign(folder) or NotFound(f"{plain(folder)}: no model file in it; {wanted}")
 
 
 def _whole(found: Found, seen: Snapshot, terms: Terms) -> Found:
@@ -142,8 +163,7 @@ def _model_file(folder: Path, options: Options) -> tuple[Path, str]:
             listed = ", ".join(shown(one.name) for one in found)
             raise Invalid(f"{plain(folder)}: expected one model file; got {listed}; name it in default_model_filename")
     if not found:
-        wanted = f"expected model{' or model'.join(reads)}, or one file of such a name"
-        raise foreign(folder) or NotFound(f"{plain(folder)}: no model file in it; {wanted}")
+        raise no_model(folder, reads)
     return found[0], options.runtime or RUNTIMES[found[0].suffix.lower()]
 
 

@@ -52,13 +52,13 @@ class Watch:
 
     def __init__(self) -> None:
         self._serving: dict[tuple[str, int], Found] = {}
-        self._bad: dict[tuple[str, int], str] = {}
+        self._bad: dict[tuple[str, int], tuple[str, str]] = {}  # the stamp, and why
         self._said: set[tuple[str, int, str]] = set()
 
     @property
-    def bad(self) -> frozenset[str]:
-        """The stamps of what did not load, for the next look."""
-        return frozenset(self._bad.values())
+    def bad(self) -> Mapping[str, str]:
+        """The stamps of what did not load, with the reason, for the next look."""
+        return dict(self._bad.values())
 
     @property
     def serving(self) -> Listing:
@@ -78,9 +78,9 @@ class Watch:
         self._serving[found.name, found.version] = found
         self._bad.pop((found.name, found.version), None)
 
-    def failed(self, found: Found) -> None:
+    def failed(self, found: Found, why: str) -> None:
         """Remember that this did not load: its version is left alone until its files change."""
-        self._bad[found.name, found.version] = found.stamp
+        self._bad[found.name, found.version] = found.stamp, why
 
     def unloaded(self, found: Found) -> None:
         """Remember that this serves no more."""

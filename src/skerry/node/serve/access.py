@@ -53,6 +53,7 @@ class AccessLog:
         self._told = 0  # of the dropped
         self._stale = False  # another file has the name, or will have
         self._ailing = False  # the last try to write has failed
+        self._torn = False  # and has left the beginning of a line
         self._stopping = threading.Event()
         self._fd = self._open()
         self._thread = threading.Thread(target=self._run, name="access", daemon=True)
@@ -126,15 +127,17 @@ class AccessLog:
         lines: list[Line | Lost] = [_line(row) for row in rows]
         dropped, told = self._dropped, self._told
         if dropped > told:
-            self._told = dropped
             lines.append(Lost(_time(self._clock.now()), dropped - told))
-        data = encode_lines(lines)
+        data = whole = b"\n" * self._torn + encode_lines(lines)
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError:
-            self._dropped += len(rows)
+            self._dropped += max(0, min(len(rows), data.count(b"\n") - (dropped > told)))
+            if done := whole[: len(whole) - len(data)]:
+                self._torn = not done.endswith(b"\n")
             raise
+        self._told, self._torn = dropped, False
 
     def _open(self) -> int:
         if self._target == "-":

@@ -13,9 +13,14 @@ from skerry.node.metrics.oip import statistics
 from skerry.node.models import Models
 from skerry.node.repository import Listing, Source
 from skerry.node.serve.local.regions import Regions
+from skerry.node.serve.logs import Logs
+from skerry.node.trace import Traces
 from skerry.wire.config import config_json
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics", "schedule_policy")
+EXTENSIONS = (
+    "binary_tensor_data", "classification", "model_configuration", "statistics", "schedule_policy", "sequence",
+    "logging",
+)  # fmt: skip
 CONTROL = "model_repository"
 SHARED = "system_shared_memory"
 STATES = {
@@ -57,11 +62,17 @@ class Admin:
         self._repository = repository
         self.regions = regions or Regions(named=False)
         self.grpc = ""  # HOST:PORT of the gRPC server, once it serves
+        self.logs = Logs()
+        self.traces: Traces | None = None  # None: there is no collector to tell
 
     @property
     def extensions(self) -> list[str]:
         """The protocol's extensions that are whole here."""
-        more = {CONTROL: self._repository is not None, SHARED: self.regions.named}
+        more = {
+            CONTROL: self._repository is not None,
+            SHARED: self.regions.named,
+            "trace": self.traces is not None,
+        }
         return [*EXTENSIONS, *[name for name, here in more.items() if here]]
 
     def config(self, name: str, version: int | None) -> dict[str, Any]:
@@ -82,6 +93,8 @@ class Admin:
         for one in self._models.generations():
             state = STATES[one.state]
             rows[one.manifest.name, one.manifest.version] = (state, one.trouble)
+        for place, why in self._models.fallen().items():
+            rows.setdefault(place, ("UNAVAILABLE", why))
         if self._repository is not None and not ready:
             listing = await asyncio.get_running_loop().run_in_executor(None, self._repository.index)
             for found in listing.found:
@@ -119,5 +132,5 @@ class Admin:
 
     def _allowed(self) -> Repository:
         if self._repository is None:
-            raise NotAllowed("this node does not load or unload models by request; see 'control' in its settings")
+            raise NotAllowed("this node is not changed by requests; see 'control' in its settings")
         return self._repository

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from skerry.core.errors import TooLarge
-from skerry.node.serve.http1 import JSON, Exchange
+from skerry.node.serve.http.exchange import JSON, Exchange
 
 MAX_BODY = 4 << 20  # bytes; what is not inference is small
 

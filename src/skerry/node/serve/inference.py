@@ -16,7 +16,7 @@ from skerry.node.models import Models
 from skerry.node.queue import API
 from skerry.node.serve.access import About, of
 from skerry.node.serve.cold import query_of
-from skerry.node.serve.http1 import JSON, Exchange
+from skerry.node.serve.http.exchange import JSON, Exchange
 from skerry.node.worker import coding
 from skerry.node.worker.order import CONTENT_TYPES, ENCODER, HEAD_ROOM, MAX_BODY, Head, Kind, Op
 from skerry.node.worker.ticket import PLAIN, Answered, Ticket
@@ -168,8 +168,8 @@ class Inference:
             if ticket.room_size < generation.room:
                 ticket.resize(ticket.body_size, generation.room)
             ticket.done = self._done
-            door = generation.door if target.version is None and target.label is None else generation.queue
-            door.submit(ticket)
+            ticket.bound = target.version is not None or target.label is not None
+            (generation.queue if ticket.bound else generation.door).submit(ticket)
         except SkerryError:
             ticket.close()
             self._ticket = None
@@ -218,10 +218,10 @@ class Inference:
         if b'"timeout"' not in text and b'"priority"' not in text:
             return
         for name, value in _MORE.findall(text):
-            if name == b"timeout" and int(value):
-                ticket.deadline = self._clock.nanos() + int(value) * 1000  # microseconds
-            elif name == b"priority" and int(value):
-                ticket.priority = min(int(value), 8) - 1  # 1 is the first; 0 is the default
+            if name == b"timeout":
+                ticket.wish = int(value)
+            else:
+                ticket.level = int(value)
 
     def _done(self, ticket: Ticket, found: Answered | SkerryError) -> None:
         exchange = self._exchange

@@ -12,7 +12,7 @@ from skerry.core.version import VERSION
 from skerry.node.models import Models
 from skerry.node.serve.admin import Admin
 from skerry.node.serve.cold import MAX_BODY, Request, Response, as_json
-from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.http.exchange import Exchange
 from skerry.node.serve.inference import Target
 from skerry.node.serve.local.memory import Memory
 from skerry.node.serve.site import Parts, Route

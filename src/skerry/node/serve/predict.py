@@ -8,7 +8,7 @@ from skerry.core import names
 from skerry.node.layers import Recorded
 from skerry.node.models import Models
 from skerry.node.serve.cold import query_of
-from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.http.exchange import Exchange
 from skerry.node.serve.inference import Target, reply
 from skerry.node.serve.site import Parts
 from skerry.node.worker.order import Op

@@ -14,6 +14,7 @@ from skerry.node.serve.cold import Request, Response, as_json
 from skerry.node.serve.docs.site import Docs
 from skerry.node.serve.oip import OpenInference, told
 from skerry.node.serve.predict import Predict
+from skerry.node.serve.settings import Settings
 from skerry.node.serve.site import Route, Site
 from skerry.node.serve.tfs import TensorFlowServing
 from skerry.node.tracing.traced import TracedInference, Tracing
@@ -66,7 +67,7 @@ def rest(
         Route("POST", routes.PREDICT.path, target=predict.target),
     ]
     docs = Docs(models, metrics, node, lambda: admin.grpc)
-    own += TrialCalls(models, admin).routes()
+    own += [*TrialCalls(models, admin).routes(), *Settings(models, admin).routes()]
     table = [*own, *docs.routes(), *OpenInference(models, admin).routes(), *TensorFlowServing(models).routes()]
     site = Site(table, models, clock, predict.finish)
     if tracing is not None:

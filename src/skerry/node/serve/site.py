@@ -15,7 +15,8 @@ from skerry.node.models import Models
 from skerry.node.serve.access import AccessLog
 from skerry.node.serve.cold import Call, Cold
 from skerry.node.serve.errors import WrongMethod
-from skerry.node.serve.http1 import SCRATCH, SWEEP_SECONDS, Connection, Exchange, Known, Sink, date_line
+from skerry.node.serve.http.connection import SCRATCH, SWEEP_SECONDS, Connection, Known
+from skerry.node.serve.http.exchange import Exchange, Sink, date_line
 from skerry.node.serve.inference import Finish, Inference, Target
 from skerry.node.worker.order import MAX_BODY
 

@@ -11,7 +11,7 @@ from skerry.node.lane import Lane
 from skerry.node.metrics import PHASES
 from skerry.node.models import Models
 from skerry.node.queue import API
-from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.http.exchange import Exchange
 from skerry.node.serve.inference import Finish, Inference, Target
 from skerry.node.trace import Parent, Request, Traces
 from skerry.node.worker.order import Op
@@ -96,7 +96,7 @@ class TracedInference(Inference):
         self._tell(ticket.times if isinstance(found, Answered) else found)
 
     def _tell(self, end: object) -> None:
-        place = self._tracing.traces.wants(self._exchange.header(PARENT) or None)
+        target = self._target
+        place = self._tracing.traces.wants(self._exchange.header(PARENT) or None, target.model)
         if place is not None:
-            target = self._target
             self._tracing.tell(place, target.op, (target.model, target.version), self._began, end)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from skerry.core.agreement import Terms
-from skerry.core.errors import Conflict, NotFound
+from skerry.core.errors import NotFound
 from skerry.core.fields import Fields, parse
 from skerry.node.models import Models
 from skerry.node.serve.admin import Admin
 from skerry.node.serve.cold import Request, Response, as_json
 from skerry.node.serve.site import Route
-from skerry.node.trials.trials import remembers
+from skerry.node.trials.trials import check
 
 PATH = "/v2/models/{model}/trial"
 MAX_BODY = 4096  # bytes
@@ -42,8 +42,7 @@ class TrialCalls:
         serving = self._models.generations(name)
         if not serving:
             raise NotFound(f"unknown model: {name}")
-        if any(remembers(one) for one in serving):
-            raise Conflict(f"model {name}: it remembers sequences, whose requests must all see one version")
+        check(name, serving)
         return as_json(self._models.trials.begin(name, terms).json())
 
     def delete(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from skerry.core.agreement import Terms
 from skerry.core.errors import Conflict, NotFound
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 LABEL = "canary"  # who asks for it, where no label of that name is set, means the candidate
 
 
-def remembers(generation: Generation) -> bool:
-    """Whether the requests of a sequence see what came before them."""
-    return generation.options.sequences is not None or "state" in generation.manifest.runtime.extra
+def check(name: str, generations: Iterable[Generation]) -> None:
+    """Raise Conflict if one of them remembers."""
+    if any(one.remembers for one in generations):
+        raise Conflict(f"model {name}: it remembers sequences, whose requests must all see one version")
 
 
 class Trials:
@@ -41,9 +42,14 @@ class Trials:
         return max((one for one in versions if one not in aside), default=max(versions, default=None))
 
     def pair(self, name: str, versions: Mapping[int, Generation], default: int | None) -> None:
-        """Versions have come or gone: run between those that are there."""
+        """Versions have come or gone: run between those that are there; roll back one that cannot be tried."""
         trial = self._trials.get(name)
         if trial is None or trial.stage not in LIVE:
+            return
+        try:
+            check(name, versions.values())
+        except Conflict as error:
+            self._roll_back(trial, str(error))
             return
         candidate = versions.get(trial.terms.version)
         serving = None if default is None or default == trial.terms.version else versions[default]

@@ -19,7 +19,7 @@ from skerry.host.clock import Clock
 from skerry.host.regions import Regions
 from skerry.node.worker import coding
 from skerry.node.worker.body import MULTIPART, first_file, inflated
-from skerry.node.worker.inference import Inference, encoded, tensors_of
+from skerry.node.worker.inference import Inference, demanded, encoded, tensors_of
 from skerry.node.worker.made import Made
 from skerry.node.worker.opened import Opened
 from skerry.node.worker.order import ENCODER, HEADS, MAX_BODY, Head, Note, Op
@@ -50,6 +50,7 @@ class Answers:
             Op.GRPC_PREDICT: serving.grpc_predict,
             Op.GRPC_CLASSIFY: serving.grpc_classify,
             Op.GRPC_REGRESS: serving.grpc_regress,
+            Op.GRPC_MULTI: serving.grpc_multi,
         }
         self.quick = self._inference.quick
         self._calls: dict[int, Callable[[Head, memoryview], Made]] = {
@@ -89,7 +90,7 @@ class Answers:
         began = nanos()
         opened = open_(head, body)
         parsed = nanos()
-        arrays = self._session.infer(opened.inputs, opened.sequence)
+        arrays = self._session.infer(opened.inputs, demanded(self._session, opened.sequence))
         ran = nanos()
         made = opened.close(arrays)
         made.phases = (parsed - began, 0, ran - parsed, 0, nanos() - ran)

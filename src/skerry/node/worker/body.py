@@ -12,6 +12,7 @@ from skerry.core.names import shown
 from skerry.node.worker.order import MAX_BODY
 
 MULTIPART = "multipart/form-data"
+MAX_MEMBERS = 16  # of gzip (RFC 1952, section 2.2): what joins files makes a few
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's wbits; HTTP's deflate is zlib's format
 
 
@@ -22,16 +23,22 @@ def inflated(body: memoryview, encoding: str) -> memoryview:
         return body
     if coding not in _WINDOWS:
         raise Invalid(f"Content-Encoding: expected gzip or deflate; got {shown(encoding)}")
-    opened = zlib.decompressobj(_WINDOWS[coding])
-    try:
-        found = opened.decompress(body, MAX_BODY)
-        if opened.unconsumed_tail:
+    found: list[bytes] = []
+    left: bytes | memoryview = body
+    for _ in range(1 if coding == "deflate" else MAX_MEMBERS):
+        opened = zlib.decompressobj(_WINDOWS[coding])
+        try:
+            found.append(opened.decompress(left, MAX_BODY - sum(map(len, found)) + 1))
+        except zlib.error as error:
+            raise Invalid(f"body: it is not {coding}: {error}") from None
+        if sum(map(len, found)) > MAX_BODY:
             raise TooLarge(f"body: expected at most {MAX_BODY} bytes after {coding}")
-    except zlib.error as error:
-        raise Invalid(f"body: it is not {coding}: {error}") from None
-    if not opened.eof:
-        raise Invalid(f"body: the {coding} data is cut off")
-    return memoryview(found)
+        if not opened.eof:
+            raise Invalid(f"body: the {coding} data is cut off")
+        left = opened.unused_data
+        if not left:
+            return memoryview(found[0] if len(found) == 1 else b"".join(found))
+    raise Invalid(f"body: {len(left)} bytes after the end of its {coding} data")
 
 
 class _File:

@@ -50,7 +50,7 @@ class Inference:
         shared = Inputs(self._regions)
         asked = self._asked(head, body, shared)
         parsed = self._nanos()
-        arrays = self._session.infer(asked.inputs, _sequence(asked) if asked.parameters else None)
+        arrays = self._session.infer(asked.inputs, demanded(self._session, _sequence(asked)))
         ran = self._nanos()
         made = encoded(self._session.manifest, asked, tensors_of(arrays), self._regions)
         made.phases = (parsed - began, 0, ran - parsed, 0, self._nanos() - ran)
@@ -61,14 +61,14 @@ class Inference:
     def open_http(self, head: Head, body: memoryview) -> Opened:
         """What `http` takes, decoded, to be run with others."""
         asked = self._asked(head, body, Inputs(self._regions))
-        sequence = _sequence(asked) if asked.parameters else None
+        sequence = _sequence(asked)
         manifest, regions = self._session.manifest, self._regions
         return Opened(asked.inputs, lambda arrays: encoded(manifest, asked, tensors_of(arrays), regions), sequence)
 
     def open_grpc(self, _: Head, body: memoryview) -> Opened:
         """ModelInfer."""
         asked = self._known(oip_grpc.decode_infer(body, Inputs(self._regions)).request)
-        sequence = _sequence(asked) if asked.parameters else None
+        sequence = _sequence(asked)
         return Opened(asked.inputs, partial(_grpc_encoded, self._session.manifest, asked, self._regions), sequence)
 
     def _asked(self, head: Head, body: memoryview, shared: Inputs) -> oip.InferRequest:
@@ -188,6 +188,17 @@ def _output(tensor: Tensor, asked: oip.Asked, labels: Sequence[str]) -> Tensor:
     return oip.classify(tensor, asked.classes, labels)
 
 
+def demanded(session: Session, sequence: state.Sequence | None) -> state.Sequence | None:
+    """Return the sequence of a request; raise Invalid, as Triton does, if it has none and the model is of sequences."""
+    if sequence is None and session.demands:
+        raise Invalid(
+            f"inference request to model '{session.manifest.name}' must specify a non-zero or non-empty correlation ID"
+        )
+    return sequence
+
+
 def _sequence(asked: oip.InferRequest) -> state.Sequence | None:
+    if not asked.parameters:
+        return None
     found = asked.sequence_id
     return state.Sequence(found, asked.sequence_start, asked.sequence_end) if found else None

@@ -72,6 +72,8 @@ class Worker:
         ahead = MAX_AHEAD if hello.run_us <= 0 else int(AHEAD_US / hello.run_us)
         most = max(hello.sizes, default=0) * (order.runs + 1)  # a batch for each thread, and the next one
         self.depth = order.runs + max(1, min(MAX_AHEAD, ahead), min(MAX_TOGETHER, most))
+        if order.beside.strict:  # what waits is in the queue, which knows who may wait how long
+            self.depth = order.runs * max(1, min(MAX_TOGETHER, max(hello.sizes, default=1)))
         self._born = born
         self._held = held
         self._channel = channel

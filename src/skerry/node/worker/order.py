@@ -15,6 +15,7 @@ import msgspec
 from skerry.core import errors
 from skerry.core.batch import SIZES
 from skerry.core.errors import SkerryError
+from skerry.wire.config import Reshape, Sequences, Warmup
 
 # ticket, block at, head bytes, operation, flags, body at, body bytes, room at, room bytes
 CALL = struct.Struct("<QQIHHQQQQ")
@@ -46,6 +47,7 @@ class Op(IntEnum):
     GRPC_PREDICT = 21  # TensorFlow Serving's
     GRPC_CLASSIFY = 22
     GRPC_REGRESS = 23
+    GRPC_MULTI = 24
 
 
 class Kind(IntEnum):
@@ -75,6 +77,19 @@ class Head(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True):
     insists: bool = False  # on it, for binary tensors too
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """What a config.pbtxt beside a model asks of its worker."""
+
+    folder: str = ""  # the model's
+    options: dict[str, Any] = {}  # of the runtime of a bare file, as in a manifest
+    most: int = 0  # examples of one request; 0: as many as it likes, and the first dimension is no batch
+    sequences: Sequences | None = None
+    shown: tuple[str, ...] = ()  # outputs that are declared
+    warmup: tuple[Warmup, ...] = ()
+    reshapes: tuple[Reshape, ...] = ()
+    strict: bool = False  # it has levels of priority, or bounds on how many wait and how long
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a new worker is to load, and how."""
 
@@ -97,6 +112,7 @@ class Order(msgspec.Struct, frozen=True):
     regions: str = ""  # the board of shared memory (host.regions); "": this node shares none
     wide: int = 0  # threads of a run instead, one run at a time, if a run turns out to be long; 0: as planned
     cap: str = ""  # what it may take of the machine, in words; "": what there is
+    beside: Beside = Beside()
 
     def planned(self, intra: int, runs: int, gentle: bool) -> Order:
         """Return the same order with a plan of threads."""
@@ -129,6 +145,7 @@ class Hello(msgspec.Struct, frozen=True):
     outputs: tuple[dict[str, Any], ...] = ()
     images: bool = False
     arithmetic: bool = False  # the model does nothing but arithmetic on dense floats
+    remembers: bool = False  # a request may change what later ones of its sequence give
     goldens: int = 0
     intra: int = 0  # threads of a run, and runs at a time, as it was loaded at last
     runs: int = 0

@@ -60,8 +60,9 @@ class Ticket:
     """One request. It owns a block of its model's arena from when its body begins to come until `close`."""
 
     __slots__ = (
-        "arena", "attempts", "block", "body_at", "body_size", "deadline", "done", "head_size", "id", "op", "over",
-        "priority", "queue", "queued", "room_at", "room_size", "stream", "timer", "times",
+        "arena", "attempts", "block", "body_at", "body_size", "bound", "deadline", "done", "head_size", "id", "level",
+        "line", "op", "over", "priority", "queue", "queued", "room_at", "room_size", "stream", "timer", "times",
+        "until", "wish",
     )  # fmt: skip
 
     def __init__(self, op: Op, arena: Arena, body_size: int, room: int, front: int = 0) -> None:
@@ -78,11 +79,16 @@ class Ticket:
         self.head_size = 0
         self.deadline = 0  # monotonic ns, 0: none
         self.priority = PLAIN
+        self.level = 0  # what the protocol's `priority` says: 1 is the first, 0 says nothing
+        self.wish = 0  # what the protocol's `timeout` says, microseconds; 0: nothing
+        self.until = 0  # monotonic ns, when it has waited for too long, 0: never
+        self.line = 0  # of its queue: the level whose policy it is under
         self.stream = ""  # of which only the latest request is of use
         self.queue: Place | None = None  # where it waits or runs
         self.queued = 0  # monotonic ns
         self.timer: Timer | None = None  # of the deadline
         self.attempts = 0
+        self.bound = False  # its request named a version or a label: no other version may answer it
         self.over = False  # nobody waits for it any more, or it is answered
         self.done: Callable[[Ticket, Answered | SkerryError], None] | None = None
         self.times: tuple[int, ...] = ()  # ns by phase (metrics.PHASES), once it is answered well
@@ -130,8 +136,9 @@ class Ticket:
         other.body_at, other.body_size, other.head_size = self.body_at, self.body_size, self.head_size
         other.room_at, other.room_size = self.room_at, self.room_size
         other.deadline, other.priority, other.stream = self.deadline, self.priority, self.stream
+        other.level, other.wish, other.until, other.line = self.level, self.wish, 0, 0
         other.queue, other.queued, other.timer, other.attempts = None, 0, None, 0
-        other.over, other.done, other.times = False, None, ()
+        other.bound, other.over, other.done, other.times = self.bound, False, None, ()
         return other
 
     def finish(self, found: Answered | SkerryError) -> None:

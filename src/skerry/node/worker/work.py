@@ -25,14 +25,16 @@ from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.core.trust import Trust
 from skerry.engine.bundle import open_bundle, verify
+from skerry.engine.control import Asked
 from skerry.engine.golden import check_goldens
 from skerry.engine.runners.onnx_file import arithmetic
 from skerry.engine.runners.runner import Threads
 from skerry.engine.runners.table import load as preload
 from skerry.engine.session import Session, open_bare, open_session
+from skerry.engine.warmup import run_warmups
 from skerry.host import keys, machine
 from skerry.host.clock import Clock
-from skerry.host.nursery import may_rise, name_process, read_message, rise, send_message, serve_births, sink
+from skerry.host.nursery import end_with, may_rise, name_process, read_message, rise, send_message, serve_births, sink
 from skerry.host.process import trim_heap
 from skerry.host.regions import Regions
 from skerry.host.shared import Channel, map_arena
@@ -60,6 +62,7 @@ WARM_RUNS = 32  # at most; enough for a median
 WARM_SECONDS = 0.05  # at most, after the first run
 TINY_US = 200.0  # microseconds of a run, below which the rest of a request takes as long
 LONG_US = 8000.0  # microseconds of a run, above which one caller gains more by threads than several lose
+SMALL = 64 << 10  # bytes, which fit any socket's buffer
 MAX_ERROR = 4000  # bytes of an error's text
 _MEMORY = re.compile(r"bad.?alloc|allocate|out of memory|MemoryError", re.IGNORECASE)  # as runtimes say it
 
@@ -80,9 +83,12 @@ def live(parent: socket.socket, fds: list[int]) -> None:
         # Two threads of a tiny model only take the interpreter from one another.
         for number in range(1 if 0 < hello.run_us < TINY_US else hello.runs):
             threading.Thread(target=work.run, name=f"run-{number}", daemon=True).start()
-    send_message(parent, ENCODER.encode(hello))
+    told_parent = ENCODER.encode(hello)
+    send_message(parent, told_parent)
     if session is None:
         return
+    if len(told_parent) < SMALL:
+        end_with(parent)
     try:
         while True:
             read_message(parent)
@@ -97,6 +103,7 @@ def _load_into(order: Order, found: list[Session | Hello]) -> None:
     began = clock.monotonic()
     try:
         session, goldens = load(order, clock)
+        run_warmups(session, order.beside.warmup, order.beside.most > 0, Path(order.beside.folder))
         runs = warm(session, clock)
         if order.wide > order.intra and min(runs, default=0.0) > LONG_US and (may_rise() or not order.gentle):
             session.close()
@@ -110,6 +117,7 @@ def _load_into(order: Order, found: list[Session | Hello]) -> None:
             outputs=tuple(map(spec_json, session.outputs)),
             images=session.takes_images,
             arithmetic=session.manifest.runtime.name == "onnx" and arithmetic(_model_file(order, session)),
+            remembers=session.remembers,
             goldens=goldens,
             intra=order.intra,
             runs=order.runs,
@@ -137,10 +145,16 @@ def load(order: Order, clock: Clock) -> tuple[Session, int]:
     """Return the session of an order and how many goldens it passed; raise TrustError or ModelError."""
     threads = Threads(order.intra, order.runs, order.spinning)
     if order.bare:
-        return open_bare(Path(order.path), ModelName(order.name), order.version, threads, clock), 0
+        name, beside = ModelName(order.name), order.beside
+        folder, shown = Path(beside.folder), frozenset(beside.shown)
+        asked = Asked(beside.options, beside.sequences, beside.most > 0, shown, folder, beside.reshapes)
+        session = open_bare(Path(order.path), name, order.version, threads, clock, order.labels, asked)
+        session.most = beside.most
+        return session, 0
     bundle = open_bundle(Path(order.path))
     verify(bundle, None if order.trust is None else Trust(order.trust, keys.verify))
     session = open_session(bundle, threads, machine.look(), clock)
+    session.most = order.beside.most
     return session, check_goldens(session, bundle.path)
 
 

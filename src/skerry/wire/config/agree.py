@@ -1,4 +1,4 @@
-"""Whether a config.pbtxt and the model's own file speak of the same inputs and outputs."""
+"""Whether a config.pbtxt and the model speak of the same inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from skerry.wire.config.text import FILE
 def agree(options: Options, inputs: Sequence[Spec], outputs: Sequence[Spec]) -> None:
     """Raise Invalid, naming the input or output, unless what was declared is what the model's file has.
 
-    Inputs that the node fills (controls, states) need no declaration. What is not declared at all is not checked.
+    `inputs` and `outputs` are those that clients see: without what the node fills and keeps. What is not declared at
+    all is not checked.
     """
     size = options.max_batch_size or 0
-    filled, stated = set(), set()
-    if options.sequences:
-        filled = {one.input for one in options.sequences.controls} | {one.input for one in options.sequences.states}
-        stated = {one.output for one in options.sequences.states}
+    for spec in inputs if size else ():
+        if spec.shape[:1] not in ((-1,), (1,)):
+            raise Invalid(f"{FILE}: max_batch_size: expected 0: input '{spec.name}' has the shape {list(spec.shape)}, "
+                          "whose first dimension is no batch")  # fmt: skip
     _agree("input", options.inputs, inputs, size)
     _agree("output", options.outputs, outputs, size)
-    missing = filled - {spec.name for spec in inputs} | stated - {spec.name for spec in outputs}
-    if missing:
-        raise Invalid(
-            f"{FILE}: sequence_batching names {', '.join(sorted(missing))}; the model's file has no such tensor"
-        )
-    silent = {spec.name for spec in inputs} - filled - {port.name for port in options.inputs}
+    silent = {spec.name for spec in inputs} - {port.name for port in options.inputs}
     if options.inputs and silent:
         raise Invalid(f"{FILE}: the model's file has the input {', '.join(sorted(silent))}; it is not declared")
 

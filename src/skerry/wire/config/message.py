@@ -24,7 +24,8 @@ _TRUE, _FALSE = ("true", "True", "t", "1"), ("false", "False", "f", "0")
 class Message:
     """One block; `path` is its place, for the errors."""
 
-    def __init__(self, block: Block, path: str = "") -> None:
+    def __init__(self, block: Block, path: str = "", ignored: list[str] | None = None) -> None:
+        self.ignored: list[str] = [] if ignored is None else ignored  # of the whole file
         self._path = path
         self._line = block.line
         self._left: dict[str, list[Field]] = {}
@@ -44,8 +45,14 @@ class Message:
         """Raise Invalid for the first field that nobody read; `refused` holds the reasons that are known."""
         for name, fields in self._left.items():
             why = refused.get(name)
+            if why and not any(one.values for one in fields):
+                continue  # a list of nothing asks for nothing
             text = f"field '{self._full(name)}' is not supported by this node: {why}"
             raise wrong(fields[0].line, text if why else f"unknown field '{self._full(name)}'")
+
+    def ignore(self, name: str, why: str) -> None:
+        """Note that a field changes nothing here."""
+        self.ignored.append(f"{self._full(name)}: {why}")
 
     def text(self, name: str, limit: int = 4096) -> str:
         """Return a string, empty if it is not there."""
@@ -109,7 +116,7 @@ class Message:
     def many(self, name: str) -> list[Message]:
         """Return every block of a field."""
         path = self._full(name)
-        return [Message(block, path) for block in self._values(name, Block, "a block { … }")]
+        return [Message(block, path, self.ignored) for block in self._values(name, Block, "a block { … }")]
 
     def _full(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name

@@ -39,8 +39,7 @@ class Policy:
 class Queueing:
     """How long a request may wait, and how many may. 0 is no limit."""
 
-    delay_expired: bool = False  # what waited too long runs after all others (DELAY); else it is refused (REJECT)
-    timeout: int = 0  # microseconds
+    timeout: int = 0  # microseconds, after which it is refused
     override: bool = False  # whether a request may ask for less than `timeout`
     size: int = 0  # requests
 
@@ -57,6 +56,11 @@ class Batching:
     queue: Queueing = Queueing()
     queues: Mapping[int, Queueing] = field(default_factory=dict, hash=False)  # of single levels
 
+    @property
+    def strict(self) -> bool:
+        """Whether it says more of who waits than that they wait."""
+        return self.levels > 1 or any(one.timeout or one.size for one in (self.queue, *self.queues.values()))
+
 
 class Signal(Enum):
     """What a control input tells the model."""
@@ -69,7 +73,7 @@ class Signal(Enum):
 
 @dataclass(frozen=True)
 class Control:
-    """A model's input that the node fills. `values` are those for false and true; CORRID has none."""
+    """A model's input that the node fills. `values` are the numbers for false and true; CORRID has none."""
 
     input: str
     signal: Signal
@@ -78,13 +82,23 @@ class Control:
 
 
 @dataclass(frozen=True)
+class First:
+    """What a state begins with: the bytes of a file in the model's folder `initial_state`, or zeros."""
+
+    name: str
+    dims: tuple[int, ...]
+    file: str = ""
+
+
+@dataclass(frozen=True)
 class State:
-    """An output that becomes an input of the sequence's next request; it begins with zeros."""
+    """An output that becomes an input of the sequence's next request."""
 
     input: str
     output: str
     dtype: DType
     dims: tuple[int, ...]
+    first: First | None = None  # None: it begins with zeros, of which free dimensions are 1
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,17 @@ class Port:
     optional: bool = False
     format: str = "FORMAT_NONE"
     label_file: str = ""
+    reshape: tuple[int, ...] | None = None  # what the model has in place of `dims`
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """A tensor that clients have with `dims` and the model with `shape`, the batch left out of both."""
+
+    name: str
+    takes: bool  # an input
+    dims: tuple[int, ...]
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -145,9 +170,23 @@ class Options:
     warmup: tuple[Warmup, ...] = ()
     threads: int = 0  # inside one run (intra_op_thread_count); 0: the node's choice
     inter_threads: int = 0  # inter_op_thread_count; 0: the node's choice
+    parallel: bool = False  # execution_mode 1: operators that do not need one another run side by side
+    arena: bool | None = None  # enable_mem_arena; None: the node's choice
+    pattern: bool | None = None  # enable_mem_pattern; None: the node's choice
     graph_level: int = 0  # 0: all optimisations, 1: basic and extended, -1: basic, 2: none (as Triton's ONNX backend)
+    accelerators: tuple[str, ...] = ()  # best first, by the names of a manifest's needs
+    gpu: int | None = None  # the number of the GPU that the instances want (KIND_GPU)
     runtime: str = ""  # "onnx", "litert" or "openvino"; empty: the file's suffix says
     file: str = ""  # default_model_filename
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict, hash=False)  # all of them, known here or not
+    ignored: tuple[str, ...] = ()  # what stands in the file and changes nothing here: the field, and why
+
+    @property
+    def reshapes(self) -> tuple[Reshape, ...]:
+        """The tensors that are not declared with the shape that the model has."""
+        ports = [(port, True) for port in self.inputs] + [(port, False) for port in self.outputs]
+        return tuple(
+            Reshape(port.name, takes, port.dims, port.reshape) for port, takes in ports if port.reshape is not None
+        )

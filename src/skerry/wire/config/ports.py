@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from skerry.core.names import shown
@@ -13,7 +14,6 @@ from skerry.wire.config.reasons import RAGGED, TENSORRT
 PLAIN = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")  # a file's name: no folder before it, none above it
 _FORMATS = ("FORMAT_NONE", "FORMAT_NHWC", "FORMAT_NCHW")
 _REFUSED_PORT = {
-    "reshape": "the model's own shape is the one that clients send",
     "is_shape_tensor": TENSORRT,
     "is_non_linear_format_io": TENSORRT,
     "allow_ragged_batch": RAGGED,
@@ -37,12 +37,26 @@ def read_ports(top: Message, kind: str) -> tuple[Port, ...]:
             optional=kind == "input" and block.flag("optional"),
             format=block.word("format", _FORMATS, _FORMATS[0]) if kind == "input" else _FORMATS[0],
             label_file=_label_file(block) if kind == "output" else "",
+            reshape=_reshape(block, dims),
         )
         for field in ("is_shape_tensor", "is_non_linear_format_io", "allow_ragged_batch"):
             if (kind == "input" or field != "allow_ragged_batch") and block.flag(field):
                 raise block.error(field, f"expected false: {_REFUSED_PORT[field]}")
         block.end(_REFUSED_PORT)
     return tuple(found.values())
+
+
+def _reshape(block: Message, dims: tuple[int, ...]) -> tuple[int, ...] | None:
+    inner = block.one("reshape")
+    if inner is None:
+        return None
+    shape = inner.wholes("shape", -1, MAX_ELEMENTS)
+    inner.end({})
+    free, fixed = shape.count(-1), math.prod(size for size in shape if size != -1)
+    same = free == dims.count(-1) and fixed == math.prod(size for size in dims if size != -1)
+    if len(shape) > MAX_RANK or 0 in shape or not same:
+        raise block.error("reshape", f"expected as many elements as dims, {list(dims)}; got {list(shape)}")
+    return shape
 
 
 def _label_file(block: Message) -> str:

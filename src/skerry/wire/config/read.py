@@ -5,18 +5,17 @@ Sizes and rules are those of Triton: what it would refuse is refused here, with 
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from skerry.core.names import MAX_VERSION, shown
 from skerry.wire.config.message import INT32, UINT32, UINT64, Message
 from skerry.wire.config.options import Batching, Options, Policy, Queueing, Which
 from skerry.wire.config.ports import PLAIN, read_ports, read_warmup
-from skerry.wire.config.reasons import GPU, RAGGED, TENSORRT
+from skerry.wire.config.reasons import RAGGED, SPEED
+from skerry.wire.config.runs import read_instances, read_optimization, read_parameters
 from skerry.wire.config.sequences import read_sequences
 from skerry.wire.config.text import read_text
 
-MAX_INSTANCES = 1024  # more threads than any board has use for
 MAX_LEVELS = 1024  # of priority; each may have a queue of its own
 _RUNTIMES = {
     "onnxruntime_onnx": "onnx",
@@ -40,23 +39,6 @@ _REFUSED = {
     "model_repository_agents": "no code is run on a model's folder; sign a bundle instead",
     "model_metrics": "the buckets of the metrics are fixed; leave it out",
 }
-_REFUSED_INSTANCES = {
-    "gpus": "expected a group of KIND_CPU or KIND_AUTO without GPUs",
-    "rate_limiter": "use priority_levels and a queue policy of dynamic_batching",
-    "secondary_devices": GPU,
-    "profile": TENSORRT,
-    "passive": "an instance that takes no requests is of no use; leave it out",
-    "host_policy": "threads are placed by the operating system; leave it out",
-}
-_REFUSED_OPTIMIZATION = {
-    "priority": TENSORRT,
-    "cuda": GPU,
-    "execution_accelerators": "the node runs what its runtime offers on this machine; leave it out",
-    "input_pinned_memory": GPU,
-    "output_pinned_memory": GPU,
-    "gather_kernel_buffer_threshold": GPU,
-    "eager_batching": TENSORRT,
-}
 
 
 def read_config(data: bytes, folder: str = "") -> Options:
@@ -69,21 +51,27 @@ def read_config(data: bytes, folder: str = "") -> Options:
     asked = (("platform", top.text("platform")), ("backend", top.text("backend")))
     size = top.whole("max_batch_size", 0, INT32) if top.has("max_batch_size") else None
     batching, sequences = top.one("dynamic_batching"), top.one("sequence_batching")
-    threads, inter_threads, parameters = _parameters(top)
+    parameters, instances = read_parameters(top), read_instances(top)
+    level, accelerators = read_optimization(top)
     options = Options(
         max_batch_size=size,
         policy=_policy(top),
-        instances=_instances(top),
+        instances=instances.count,
         batching=_batching(batching, size or 0) if batching else None,
         sequences=read_sequences(sequences, size or 0) if sequences else None,
         warmup=tuple(map(read_warmup, top.many("model_warmup"))),
-        threads=threads,
-        inter_threads=inter_threads,
-        graph_level=_graph_level(top),
+        threads=parameters.threads,
+        inter_threads=parameters.inter_threads,
+        parallel=parameters.parallel,
+        arena=parameters.arena,
+        pattern=parameters.pattern,
+        graph_level=level,
+        accelerators=accelerators,
+        gpu=instances.gpu,
         file=_file(top),
         inputs=read_ports(top, "input"),
         outputs=read_ports(top, "output"),
-        parameters=parameters,
+        parameters=parameters.all,
     )
     _switched_off(top)
     top.end(_REFUSED)
@@ -91,7 +79,7 @@ def read_config(data: bytes, folder: str = "") -> Options:
         raise top.error("sequence_batching", "expected it or dynamic_batching, not both")
     if name and folder and name != folder:
         raise top.error("name", f"expected the name of the folder, {shown(folder)}; got {shown(name)}")
-    return replace(options, runtime=_runtime(top, asked))
+    return replace(options, runtime=_runtime(top, asked), ignored=tuple(top.ignored))
 
 
 def _runtime(top: Message, asked: tuple[tuple[str, str], ...]) -> str:
@@ -103,23 +91,6 @@ def _runtime(top: Message, asked: tuple[tuple[str, str], ...]) -> str:
     if len(found) > 1:
         raise top.error("backend", f"expected the one that platform names; got {shown(asked[1][1])}")
     return found.pop() if found else ""
-
-
-def _parameters(top: Message) -> tuple[int, int, dict[str, str]]:
-    """Return the threads inside a run, the threads across it, and every parameter; a later one replaces an earlier."""
-    found, counts = {}, {"intra_op_thread_count": 0, "inter_op_thread_count": 0}
-    for entry in top.many("parameters"):
-        key, value = entry.text("key"), entry.one("value")
-        text = value.text("string_value") if value else ""
-        if value:
-            value.end({})
-        entry.end({})
-        if key in counts:
-            if not re.fullmatch(r"[0-9]{1,4}", text):
-                raise entry.error("value", f"{key}: expected a whole number from 0 to 9999; got {shown(text)}")
-            counts[key] = int(text)
-        found[key] = text
-    return counts["intra_op_thread_count"], counts["inter_op_thread_count"], found
 
 
 def _policy(top: Message) -> Policy:
@@ -144,19 +115,6 @@ def _policy(top: Message) -> Policy:
         if one:
             one.end({})
     return policy
-
-
-def _instances(top: Message) -> int:
-    total = 0
-    for group in top.many("instance_group"):
-        group.text("name")
-        if group.word("kind", ("KIND_AUTO", "KIND_CPU", "KIND_GPU", "KIND_MODEL")) in ("KIND_GPU", "KIND_MODEL"):
-            raise group.error("kind", "expected KIND_CPU or KIND_AUTO; this node runs models on the processor")
-        total += group.whole("count", 0, MAX_INSTANCES) or 1
-        group.end(_REFUSED_INSTANCES)
-    if total > MAX_INSTANCES:
-        raise top.error("instance_group", f"expected at most {MAX_INSTANCES} instances; got {total}")
-    return total
 
 
 def _batching(block: Message, size: int) -> Batching:
@@ -184,32 +142,19 @@ def _batching(block: Message, size: int) -> Batching:
         raise block.error("default_priority_level", f"expected a level from 1 to {levels}; it is missing")
     if batching.preserve_order and levels > 1:
         raise block.error("preserve_ordering", "expected at most one priority level with it")
-    if batching.preserve_order and any(queue.delay_expired for queue in (batching.queue, *queues.values())):
-        raise block.error("preserve_ordering", "expected no timeout_action DELAY with it")
     return batching
 
 
 def _queueing(block: Message) -> Queueing:
+    if block.word("timeout_action", ("REJECT", "DELAY")) == "DELAY":
+        raise block.error("timeout_action", "DELAY is not supported by this node: what waited too long is refused")
     queueing = Queueing(
-        delay_expired=block.word("timeout_action", ("REJECT", "DELAY")) == "DELAY",
         timeout=block.whole("default_timeout_microseconds", 0, UINT64),
         override=block.flag("allow_timeout_override"),
         size=block.whole("max_queue_size", 0, UINT32),
     )
     block.end({})
     return queueing
-
-
-def _graph_level(top: Message) -> int:
-    block = top.one("optimization")
-    if block is None:
-        return 0
-    graph = block.one("graph")
-    level = graph.whole("level", -1, 2) if graph else 0
-    if graph:
-        graph.end({})
-    block.end(_REFUSED_OPTIMIZATION)
-    return level
 
 
 def _file(top: Message) -> str:
@@ -221,13 +166,13 @@ def _file(top: Message) -> str:
 
 
 def _switched_off(top: Message) -> None:
-    """Two switches may stand in the file as long as they are off."""
-    for name, switch, why in (
-        ("model_transaction_policy", "decoupled", "each request has exactly one answer"),
-        ("response_cache", "enable", "answers are not kept"),
-    ):
-        block = top.one(name)
-        if block is not None:
-            if block.flag(switch):
-                raise block.error(switch, f"true is not supported by this node: {why}")
-            block.end({})
+    """One switch may stand in the file as long as it is off, the other whatever it says."""
+    policy, cache = top.one("model_transaction_policy"), top.one("response_cache")
+    if policy is not None:
+        if policy.flag("decoupled"):
+            raise policy.error("decoupled", "true is not supported by this node: each request has exactly one answer")
+        policy.end({})
+    if cache is not None:
+        if cache.flag("enable"):
+            cache.ignore("enable", SPEED)
+        cache.end({})

@@ -5,14 +5,12 @@ from __future__ import annotations
 from skerry.core.names import shown
 from skerry.core.tensor import MAX_ELEMENTS, MAX_RANK, DType
 from skerry.wire.config.message import INT32, UINT64, Message
-from skerry.wire.config.options import SEQUENCE_IDLE, Control, Sequences, Signal, State
+from skerry.wire.config.options import SEQUENCE_IDLE, Control, First, Sequences, Signal, State
+from skerry.wire.config.ports import PLAIN
+from skerry.wire.config.reasons import SPEED
 
 MAX_CANDIDATES = 1 << 20  # sequences; each holds its state in memory
 _CORRID = (DType.UINT64, DType.INT64, DType.UINT32, DType.INT32, DType.BYTES)
-_REFUSED_STATE = {
-    "use_same_buffer_for_input_output": "each state has two buffers; leave it out",
-    "use_growable_memory": "it is for GPUs; leave it out",
-}
 
 
 def read_sequences(block: Message, size: int) -> Sequences:
@@ -61,6 +59,8 @@ def _controls(block: Message) -> tuple[Control, ...]:
             raise one.error("name", "expected the name of an input; it is missing")
         signals = one.many("control")
         one.end({})
+        if len(signals) != 1 or name in {control.input for control in found.values()}:
+            raise one.error("control", f"expected one control for each input; '{name}' has another number of them")
         for signal in signals:
             control = _control(signal, name)
             if control.signal in found:
@@ -86,7 +86,7 @@ def _control(block: Message, name: str) -> Control:
     if len(given) != 1 or len(given[0][1]) != 2:
         raise block.error("kind", "expected one of int32_false_true, fp32_false_true, bool_false_true, of two values")
     block.end({"data_type": f"it belongs to {Signal.CORRID.value} alone"})
-    return Control(name, signal, *given[0])
+    return Control(name, signal, given[0][0], tuple(map(float, given[0][1])))
 
 
 def _state(block: Message) -> State:
@@ -96,13 +96,40 @@ def _state(block: Message) -> State:
     dims = block.wholes("dims", -1, MAX_ELEMENTS)
     if len(dims) > MAX_RANK or 0 in dims:
         raise block.error("dims", f"expected at most {MAX_RANK} dimensions of 1 or more, or -1; got {list(dims)}")
-    for first in block.many("initial_state"):
-        first.text("name")
-        first.flag("zero_data")
-        if first.has("data_type"):
-            first.dtype("data_type")
-        first.wholes("dims", 0, MAX_ELEMENTS)
-        first.end({"data_file": "a state begins with zeros"})
-    found = State(name, output, block.dtype("data_type"), dims)
-    block.end(_REFUSED_STATE)
+    kind = block.dtype("data_type")
+    found = State(name, output, kind, dims, _first(block, kind))
+    for field in ("use_same_buffer_for_input_output", "use_growable_memory"):
+        if block.flag(field):
+            block.ignore(field, SPEED)
+    block.end({})
+    if found.first is not None and not _begins(found.first.dims, dims):
+        raise block.error("initial_state", f"expected dims that are those of the state, {list(dims)}, without free "
+                          f"ones; got {list(found.first.dims)}")  # fmt: skip
     return found
+
+
+def _first(block: Message, kind: DType) -> First | None:
+    """Return what a state begins with, None if the file does not say."""
+    entries = block.many("initial_state")
+    if len(entries) > 1:
+        raise block.error("initial_state", f"expected it once; got {len(entries)}")
+    if not entries:
+        return None
+    entry = entries[0]
+    name, file = entry.text("name"), entry.text("data_file")
+    if not name:
+        raise entry.error("name", "expected a name; it is missing")
+    if entry.has("zero_data") == entry.has("data_file"):
+        raise entry.error("zero_data", "expected one of zero_data and data_file")
+    if entry.has("data_file") and not PLAIN.fullmatch(file):
+        raise entry.error("data_file", f"expected the name of a file in the folder 'initial_state'; got {shown(file)}")
+    entry.flag("zero_data")
+    if entry.dtype("data_type") is not kind:
+        raise entry.error("data_type", f"expected that of the state, {kind.value}")
+    found = First(name, entry.wholes("dims", 1, MAX_ELEMENTS), file)
+    entry.end({})
+    return found
+
+
+def _begins(first: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    return len(first) == len(dims) and all(one in (-1, size) for one, size in zip(dims, first, strict=True))

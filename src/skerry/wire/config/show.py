@@ -13,25 +13,29 @@ from skerry.core.tensor import DType, Spec
 from skerry.wire.config.options import (
     Batching,
     Control,
+    First,
     Options,
     Policy,
     Port,
     Queueing,
     Sequences,
     Signal,
+    State,
     Warmup,
     Which,
 )
+from skerry.wire.config.runs import GPUS
 
 _NAMES = {"onnx": ("onnxruntime_onnx", "onnxruntime"), "litert": ("", "litert"), "openvino": ("", "openvino")}
 _VALUES = {DType.INT32: "int32_false_true", DType.FP32: "fp32_false_true", DType.BOOL: "bool_false_true"}
+_PYTHON = {DType.INT32: int, DType.FP32: float, DType.BOOL: bool}
 _INVALID = "TYPE_INVALID"
 
 
 def config_json(
     name: str, options: Options, inputs: Sequence[Spec], outputs: Sequence[Spec], runtime: str = "onnx", file: str = ""
 ) -> dict[str, Any]:
-    """Return the configuration of a model that was loaded from `file`; inputs and outputs are the file's own.
+    """Return the configuration of a model that was loaded from `file`; inputs and outputs are those that clients see.
 
     `replace(options, …)` first for what the node has chosen itself.
     """
@@ -44,12 +48,13 @@ def config_json(
         "runtime": "",
         "version_policy": _policy(options.policy),
         "max_batch_size": size,
-        "input": [_input(port) for port in _ports(options.inputs, _open(options, inputs), size)],
+        "input": [_input(port) for port in _ports(options.inputs, inputs, size)],
         "output": [_output(port) for port in _ports(options.outputs, outputs, size)],
         "batch_input": [],
         "batch_output": [],
         "optimization": {
             "graph": {"level": options.graph_level},
+            **_accelerators(options.accelerators),
             "priority": "PRIORITY_DEFAULT",
             "input_pinned_memory": {"enable": False},
             "output_pinned_memory": {"enable": False},
@@ -62,7 +67,7 @@ def config_json(
     if options.sequences:
         found["sequence_batching"] = _sequences(options.sequences)
     return found | {
-        "instance_group": [_group(name, options.instances or 1)],
+        "instance_group": [_group(name, options.instances or 1, options.gpu)],
         "default_model_filename": file or options.file,
         "cc_model_filenames": {},
         "metric_tags": {},
@@ -86,14 +91,6 @@ def _policy(policy: Policy) -> dict[str, Any]:
     return {policy.which.value: inner}
 
 
-def _open(options: Options, inputs: Sequence[Spec]) -> list[Spec]:
-    """Return the inputs that a client sends: not those that the node fills."""
-    if options.sequences is None:
-        return list(inputs)
-    filled = {one.input for one in options.sequences.controls} | {one.input for one in options.sequences.states}
-    return [spec for spec in inputs if spec.name not in filled]
-
-
 def _ports(declared: Sequence[Port], specs: Sequence[Spec], size: int) -> list[Port]:
     """Return what was declared, and behind it what the file has besides."""
     names = {port.name for port in declared}
@@ -109,6 +106,7 @@ def _input(port: Port) -> dict[str, Any]:
         "data_type": _type(port.dtype),
         "format": port.format,
         "dims": list(port.dims),
+        **_reshape(port),
         "is_shape_tensor": False,
         "allow_ragged_batch": False,
         "optional": port.optional,
@@ -122,14 +120,19 @@ def _output(port: Port) -> dict[str, Any]:
         "data_type": _type(port.dtype),
         "dims": list(port.dims),
         "label_filename": port.label_file,
+        **_reshape(port),
         "is_shape_tensor": False,
         "is_non_linear_format_io": False,
     }
 
 
+def _reshape(port: Port) -> dict[str, Any]:
+    return {} if port.reshape is None else {"reshape": {"shape": list(port.reshape)}}
+
+
 def _queueing(queue: Queueing) -> dict[str, Any]:
     return {
-        "timeout_action": "DELAY" if queue.delay_expired else "REJECT",
+        "timeout_action": "REJECT",
         "default_timeout_microseconds": queue.timeout,
         "allow_timeout_override": queue.override,
         "max_queue_size": queue.size,
@@ -176,7 +179,7 @@ def _sequences(sequences: Sequences) -> dict[str, Any]:
                 "output_name": one.output,
                 "data_type": _type(one.dtype),
                 "dims": list(one.dims),
-                "initial_state": [],
+                "initial_state": [] if one.first is None else [_first(one, one.first)],
                 "use_same_buffer_for_input_output": False,
                 "use_growable_memory": False,
             }
@@ -190,15 +193,30 @@ def _control(control: Control) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": control.signal.value, **{field: [] for field in _VALUES.values()}}
     if control.signal is Signal.CORRID:
         return found | {"data_type": _type(control.dtype)}
-    return found | {"data_type": _INVALID, _VALUES[control.dtype]: list(control.values)}
+    return found | {"data_type": _INVALID, _VALUES[control.dtype]: [_PYTHON[control.dtype](v) for v in control.values]}
 
 
-def _group(name: str, count: int) -> dict[str, Any]:
+def _first(state: State, first: First) -> dict[str, Any]:
+    source = {"data_file": first.file} if first.file else {"zero_data": True}
+    return {"name": first.name, "data_type": _type(state.dtype), "dims": list(first.dims), **source}
+
+
+def _accelerators(names: Sequence[str]) -> dict[str, Any]:
+    if not names:
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {"gpu_execution_accelerator": [], "cpu_execution_accelerator": []}
+    for name in names:
+        kind = "gpu" if name in GPUS else "cpu"
+        found[f"{kind}_execution_accelerator"].append({"name": name, "parameters": {}})
+    return {"execution_accelerators": found}
+
+
+def _group(name: str, count: int, gpu: int | None) -> dict[str, Any]:
     return {
         "name": f"{name}_0",
-        "kind": "KIND_CPU",
+        "kind": "KIND_CPU" if gpu is None else "KIND_GPU",
         "count": count,
-        "gpus": [],
+        "gpus": [] if gpu is None else [gpu],
         "secondary_devices": [],
         "profile": [],
         "passive": False,

@@ -74,7 +74,8 @@ def read(data: bytes | memoryview) -> Envelope:
         return _DECODER.decode(plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if len(data) > MAX_SLOW:
-            raise Invalid(f"request: {error}; NaN is read in at most {MAX_SLOW} bytes of JSON") from None
+            why = f"; NaN is read in at most {MAX_SLOW} bytes of JSON" if b"NaN" in plain else ""
+            raise Invalid(f"request: {error}{why}") from None
     return read_slowly(data)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skerry.core.errors import Invalid, TooLarge
+from skerry.core.errors import Invalid, TooLarge, Unsupported
 from skerry.core.tensor import DType, Spec, Tensor, elements
 from skerry.wire.protos.pool import message, read
 from skerry.wire.protos.scan import Data, lift
@@ -24,9 +24,9 @@ MAX_EXAMPLES = 100_000  # of one request
 MAX_VALUES = 1_000_000  # of one feature in all examples; they are read one by one
 MAX_TASKS = 100  # of one MultiInference
 
-_INPUT_TAG = 2 << 3 | 2  # in all three requests
+_TASK_TAG, _INPUT_TAG = 1 << 3 | 2, 2 << 3 | 2  # the input has the same number in all three requests
 _INPUT = message("tensorflow.serving.Input")
-_MULTI = message("tensorflow.serving.MultiInferenceRequest")
+_TASK = message("tensorflow.serving.InferenceTask")
 _CLASSIFY_ANSWER = message("tensorflow.serving.ClassificationResponse")
 _REGRESS_ANSWER = message("tensorflow.serving.RegressionResponse")
 _MULTI_ANSWER = message("tensorflow.serving.MultiInferenceResponse")
@@ -65,16 +65,23 @@ def decode_examples(data: Data, specs: Sequence[Spec]) -> tuple[Tensor, ...]:
 
 
 def decode_tasks(data: Data) -> tuple[Task, ...]:
-    """Return what a MultiInference request asks for, all of one model."""
-    given = read(_MULTI, data).tasks
-    if not 1 <= len(given) <= MAX_TASKS:
-        raise Invalid(f"tasks: expected 1 to {MAX_TASKS}; got {len(given)}")
+    """Return what a MultiInference request asks for, all of one version of one model; its input is not read."""
+    _, found = lift(data, (_TASK_TAG, _INPUT_TAG))
+    parts = found.get(_TASK_TAG, ())
+    if not 1 <= len(parts) <= MAX_TASKS:
+        raise Invalid(f"tasks: expected 1 to {MAX_TASKS}; got {len(parts)}")
+    given = [read(_TASK, part) for part in parts]
     tasks = tuple([Task(read_chosen(one.model_spec), one.method_name) for one in given])
+    first = tasks[0].chosen
     for one in tasks:
         if one.method not in (CLASSIFY, REGRESS):
-            raise Invalid(f"Unsupported signature method_name: {one.method}")
-        if one.chosen.model != tasks[0].chosen.model:
+            raise Unsupported(f"Unsupported signature method_name: {one.method}")
+        if one.chosen.model != first.model:
             raise Invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        if one.chosen[:3] != first[:3]:
+            raise Invalid(f"All ModelSpecs in a MultiInferenceRequest must access the same version of {first.model}.")
+        if tasks.count(one) > 1:
+            raise Invalid(f"Duplicate evaluation of signature: {one.chosen.signature}")
     return tasks
 
 

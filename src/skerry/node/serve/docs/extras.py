@@ -1,10 +1,11 @@
-"""What the OpenAPI documents have beside inference: shared memory by Triton's extensions, and trials of versions."""
+"""What the OpenAPI documents have beside inference: shared memory and settings by Triton's extensions, and trials."""
 
 from __future__ import annotations
 
 from skerry.core.agreement import MODES, RULES
 from skerry.node.serve.docs.parts import (
     COUNT,
+    FLAG,
     NUMBER,
     TEXT,
     VERSION_NUMBER,
@@ -18,6 +19,7 @@ from skerry.node.serve.docs.parts import (
     ref,
 )
 from skerry.node.serve.docs.parts import path_parameter as part
+from skerry.node.serve.logs import FORMATS, MAX_VERBOSE
 
 _SHARE: Json = {**NUMBER, "minimum": 0, "maximum": 1}
 _RULE: Json = {**TEXT, "enum": list(RULES)}
@@ -26,6 +28,32 @@ _MODE: Json = {**TEXT, "enum": list(MODES)}
 MEMORY_SCHEMAS: Json = {
     "Region": obj(("name", "key", "offset", "byte_size"), name=TEXT, key=TEXT, offset=COUNT, byte_size=COUNT),
     "Register": obj(("key", "byte_size"), key=TEXT, offset=COUNT, byte_size={**COUNT, "minimum": 1}),
+}
+
+
+def _words(**word: object) -> Json:
+    """Return the schema of a trace setting: a text, a list of it, or nothing, which takes the setting back."""
+    return {"anyOf": [{**TEXT, **word}, {"type": "array", "items": {**TEXT, **word}, "maxItems": 1}, {"type": "null"}]}
+
+
+_SHUT: Json = {"additionalProperties": False}
+SETTING_SCHEMAS: Json = {
+    "LogSettings": obj(
+        log_file={**TEXT, "maxLength": 0},
+        log_info=FLAG,
+        log_warning=FLAG,
+        log_error=FLAG,
+        log_verbose_level={**COUNT, "maximum": MAX_VERBOSE},
+        log_format={**TEXT, "enum": list(FORMATS)},
+    )
+    | _SHUT,
+    "TraceSettings": obj(
+        trace_level=_words(enum=["TIMESTAMPS", "OFF"]),
+        trace_rate=_words(pattern="^[0-9]{1,9}$"),
+        trace_count=_words(pattern="^(-1|[0-9]{1,9})$"),
+        trace_mode=_words(enum=["opentelemetry"]),
+    )
+    | _SHUT,
 }
 TRIAL_SCHEMAS: Json = {
     "Terms": obj(
@@ -39,7 +67,7 @@ TRIAL_SCHEMAS: Json = {
         disagreement={**_SHARE, "description": "share of answers that may differ"},
         least={"type": "integer", "minimum": 1, "maximum": 1_000_000},
     )
-    | {"additionalProperties": False},
+    | _SHUT,
     "Promote": obj(("promote",), promote={"const": True}),
     "Trial": obj(("model", "version", "mode", "stage"), model=TEXT, version=COUNT, mode=_MODE, stage=TEXT),
 }
@@ -68,6 +96,19 @@ def memory() -> Json:
             f"{one}/unregister": {"parameters": [region], "post": _call(f"{kind}Unregister", "Forget a region", done)},
         }
     return found
+
+
+def settings(name: str, what: str, schema: str, *errors: str) -> Json:
+    """Return what may be done with the settings of a path."""
+    found = answer("all of them", as_json(ref(schema))) | failures("400", *errors)
+    changed = answer("all of them", as_json(ref(schema))) | failures("400", "403", "409", *errors)
+    return {
+        "get": _call(f"{name}Settings", f"The {what} settings", found),
+        "post": {
+            **_call(f"{name}Change", f"Change some {what} settings", changed),
+            "requestBody": body(as_json(ref(schema))),
+        },
+    }
 
 
 def trial(model: Json) -> Json:

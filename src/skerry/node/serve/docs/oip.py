@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from skerry.core.version import VERSION
 from skerry.node.generation import Generation
 from skerry.node.serve.docs import sample
-from skerry.node.serve.docs.extras import MEMORY_SCHEMAS, memory
+from skerry.node.serve.docs.extras import MEMORY_SCHEMAS, SETTING_SCHEMAS, memory, settings
 from skerry.node.serve.docs.parts import (
     COUNT,
     DATA,
@@ -69,6 +69,8 @@ def _paths(generations: Sequence[Generation]) -> Json:
         "/v2/health/ready": {"get": _get("serverReady", "Whether every model serves", "Ready", "503")},
         "/v2/models/stats": {"get": _get("allStatistics", "How often and how long, of all models", "Statistics")},
         "/v2/repository/index": {"post": _index()},
+        "/v2/logging": settings("logging", "log", "LogSettings"),
+        "/v2/trace/setting": settings("trace", "trace", "TraceSettings"),
         **memory(),
     }
     for verb in ("load", "unload"):
@@ -85,6 +87,10 @@ def _paths(generations: Sequence[Generation]) -> Json:
             ("/stats", "modelStatistics", "How often and how long", "Statistics"),
         ):
             found[base + tail] = {"parameters": more, "get": _get(name + suffix, about, schema, *errors)}
+        found[base + "/trace/setting"] = {
+            "parameters": more,
+            **settings("modelTrace" + suffix, "trace", "TraceSettings", "404", "503"),
+        }
         found[base + "/infer"] = {"parameters": more, "post": _infer("infer" + suffix, generations)}
     return found
 
@@ -146,6 +152,7 @@ def _schemas() -> Json:
     asked = obj(("name",), name=TEXT, parameters=PARAMETERS)
     return {
         **MEMORY_SCHEMAS,
+        **SETTING_SCHEMAS,
         "ServerMetadata": obj(("name", "version", "extensions"), name=TEXT, version=TEXT, extensions=many(TEXT)),
         "Live": obj(("live",), live=FLAG),
         "Ready": obj(("ready",), ready=FLAG),

@@ -46,7 +46,8 @@ def _paths(generations: Sequence[Generation]) -> Json:
         "/metrics": {"get": _get("metrics", "Metrics for Prometheus", PLAIN)},
         "/monitoring/prometheus/metrics": {"get": _get("servingMetrics", "The same, as TensorFlow Serving", PLAIN)},
         "/stats": {"get": _get("stats", "Statistics for people", as_json(ref("Stats")) | PLAIN)},
-        "/docs": {"get": _get("docs", "The models of this node, a page", PAGE)},
+        "/": {"get": _get("home", "The models of this node, a page", PAGE)},
+        "/docs": {"get": _get("docs", "The same page", PAGE)},
         "/docs/{model_name}": {
             "parameters": [model_parameter(generations)],
             "get": _get("modelDocs", "One model, a page", PAGE, "404", "503"),

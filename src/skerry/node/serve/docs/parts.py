@@ -22,7 +22,7 @@ ERRORS = {
     "409": "it cannot be done as things stand",
     "413": "the body is too large",
     "500": "the model failed, or the node; its log has the details",
-    "501": "the protocol has no form for this model's tensors",
+    "501": "the protocol knows it, and it is not done here",
     "503": "busy, or the model is not ready: try again after Retry-After seconds",
     "504": "the request's deadline passed",
 }

@@ -19,7 +19,7 @@ from skerry.node.serve.docs.oip import oip
 from skerry.node.serve.docs.own import own
 from skerry.node.serve.docs.parts import Json
 from skerry.node.serve.docs.tfs import tfs
-from skerry.node.serve.http1 import Exchange
+from skerry.node.serve.http.exchange import Exchange
 from skerry.node.serve.site import Route
 
 HTML = b"text/html; charset=utf-8"
@@ -39,7 +39,8 @@ class Docs:
 
     def routes(self) -> list[Route]:
         """Return where they are."""
-        found = [Route("GET", "/docs", self.index), Route("GET", "/docs/{model}", self.model)]
+        found = [Route("GET", path, self.index) for path in ("/", "/docs")]
+        found.append(Route("GET", "/docs/{model}", self.model))
         return found + [Route("GET", f"/openapi/{name}.json", self._document(name)) for name in DOCUMENTS]
 
     def index(self, _: Request) -> Response:

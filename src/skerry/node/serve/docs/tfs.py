@@ -39,7 +39,7 @@ def _paths(generations: Sequence[Generation]) -> Json:
     model, version = model_parameter(generations), version_parameter(generations, "^[0-9]{1,18}$")
     label = path_parameter("label", "a label of one of its versions", {**TEXT, "minLength": 1})
     examples = {str(one.manifest.name): made for one in generations if (made := sample.predict_body(one)) is not None}
-    found: Json = {}
+    found: Json = {"/v1/models": {"get": _get("list", "The models in service", "Models")}}
     for base, more, suffix in (
         ("/v1/models/{model_name}", [model], ""),
         ("/v1/models/{model_name}/versions/{model_version}", [model, version], "OfVersion"),
@@ -100,6 +100,7 @@ def _schemas() -> Json:
         ),
         "ClassifyResponse": obj(("results",), results=many(many({"type": "array", "prefixItems": [TEXT, {}]}))),
         "RegressResponse": obj(("results",), results=many({"type": "number"})),
+        "Models": obj(("models",), models=many(TEXT)),
         "Status": obj(("model_version_status",), model_version_status=many(state)),
         "Metadata": obj(
             ("model_spec", "metadata"),

@@ -103,7 +103,8 @@ class Calls:
 
         ticket.done = done
         try:
-            (generation.door if version is None and label is None else generation.queue).submit(ticket)
+            ticket.bound = version is not None or label is not None
+            (generation.queue if ticket.bound else generation.door).submit(ticket)
         except SkerryError:
             ticket.close()
             raise
@@ -132,7 +133,7 @@ class Calls:
     def _tell(tracing: Tracing, caller: Caller, asked: tuple[Op, str, int | None], began: int, end: object) -> None:
         metadata = caller.invocation_metadata() or ()
         header = next((value for key, value in metadata if key == "traceparent"), None)
-        place = tracing.traces.wants(header if isinstance(header, str) else None)
+        place = tracing.traces.wants(header if isinstance(header, str) else None, asked[1])
         if place is not None:
             tracing.tell(place, asked[0], asked[1:], began, end)
 
@@ -140,11 +141,10 @@ class Calls:
         """Read the protocol's timeout (microseconds) and priority (1 is the first), where they are given."""
         for name, value in _WISH.findall(data, 0, NOTED):
             number = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(value))
-            if name == b"timeout" and number:
-                until = self.clock.nanos() + number * 1000
-                ticket.deadline = min(ticket.deadline or until, until)
-            elif name == b"priority" and number:
-                ticket.priority = min(number, 8) - 1
+            if name == b"timeout":
+                ticket.wish = number
+            else:
+                ticket.level = number
 
 
 def code_of(error: SkerryError) -> grpc.StatusCode:

@@ -11,6 +11,7 @@ from skerry.node.models import Models
 from skerry.node.serve.admin import Admin
 from skerry.node.serve.local.memory import NO_CUDA
 from skerry.node.serve.rpc.infer import Answer, Caller, Calls
+from skerry.node.serve.settings import Settings
 from skerry.node.worker.order import Op
 from skerry.wire import oip_grpc
 from skerry.wire.protos import control
@@ -25,6 +26,7 @@ class Inference:
         self._models = models
         self._admin = admin
         self._calls = calls
+        self._settings = Settings(models, admin)
 
     def plain(self) -> dict[str, Callable[[bytes], bytes]]:
         """Return the calls that are answered at once."""
@@ -42,6 +44,8 @@ class Inference:
             "CudaSharedMemoryStatus": _no_cuda_regions,
             "CudaSharedMemoryRegister": _no_cuda,
             "CudaSharedMemoryUnregister": lambda _: control.EMPTY,
+            "TraceSetting": self._trace,
+            "LogSettings": lambda data: control.encode_log(self._settings.log(control.decode_log(data))),
         }
 
     async def infer(self, data: bytes, caller: Caller) -> bytes:
@@ -105,6 +109,10 @@ class Inference:
     def _unregister(self, data: bytes) -> bytes:
         self._admin.regions.unregister(control.decode_region_name(data))
         return control.EMPTY
+
+    def _trace(self, data: bytes) -> bytes:
+        model, changes = control.decode_trace(data)
+        return control.encode_trace(self._settings.trace(model, None, changes))
 
     async def index(self, data: bytes, _: Caller) -> bytes:
         """RepositoryIndex."""

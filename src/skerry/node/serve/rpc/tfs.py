@@ -6,19 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skerry.core import names
-from skerry.core.errors import NotFound, NotReady, Unsupported
+from skerry.core.errors import NotFound
 from skerry.node.models import Models
 from skerry.node.repository import Source
 from skerry.node.serve.admin import Admin
 from skerry.node.serve.rpc.infer import Caller, Calls
+from skerry.node.serve.tfs import statuses
 from skerry.node.worker.order import Op
 from skerry.wire import tfs_grpc
 from skerry.wire.config import Policy, Which
+from skerry.wire.protos import examples
 from skerry.wire.tfs_grpc import Chosen, Status
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
-STATES = {"serving": "AVAILABLE", "reviving": "LOADING", "quarantined": "END", "retired": "UNLOADING"}
 
 
 class Serving:
@@ -33,7 +34,6 @@ class Serving:
         """Return the calls that are answered at once."""
         return {
             f"{PREDICTION}/GetModelMetadata": self._metadata,
-            f"{PREDICTION}/MultiInference": self._multi,
             f"{MODEL}/GetModelStatus": self._status,
         }
 
@@ -43,11 +43,12 @@ class Serving:
             f"{PREDICTION}/Predict": Op.GRPC_PREDICT,
             f"{PREDICTION}/Classify": Op.GRPC_CLASSIFY,
             f"{PREDICTION}/Regress": Op.GRPC_REGRESS,
+            f"{PREDICTION}/MultiInference": Op.GRPC_MULTI,
         }
 
     async def infer(self, op: Op, data: bytes, caller: Caller) -> bytes:
-        """Predict, Classify or Regress."""
-        chosen = tfs_grpc.decode_chosen(data)
+        """Predict, Classify, Regress or MultiInference."""
+        chosen = examples.decode_tasks(data)[0].chosen if op == Op.GRPC_MULTI else tfs_grpc.decode_chosen(data)
         try:
             return await self._calls.run(op, data, caller, chosen.model, chosen.version, chosen.label)
         except NotFound:
@@ -64,27 +65,8 @@ class Serving:
 
     def _status(self, data: bytes) -> bytes:
         chosen = tfs_grpc.decode_status(data)
-        try:
-            self._models.live(chosen.model, chosen.version, chosen.label)
-        except NotReady as error:
-            state = ("END", "INTERNAL") if self._models.reason(chosen.model) else ("LOADING", "UNAVAILABLE")
-            return tfs_grpc.encode_status([Status(chosen.version or 1, *state, str(error))])
-        except NotFound:
-            which = f"version {chosen.version}" if chosen.version is not None else "any versions"
-            raise NotFound(f"Could not find {which} of model {chosen.model}") from None
-        wanted = chosen.version
-        if chosen.label is not None:
-            wanted = self._models.live(chosen.model, None, chosen.label).manifest.version
-        found = [
-            Status(one.manifest.version, STATES[one.state.value])
-            for one in reversed(self._models.generations(chosen.model))
-            if wanted in (None, one.manifest.version)
-        ]
-        return tfs_grpc.encode_status(found)
-
-    @staticmethod
-    def _multi(_: bytes) -> bytes:
-        raise Unsupported("MultiInference is not served here; ask Classify and Regress one after the other")
+        rows = statuses(self._models, chosen.model, chosen.version, chosen.label)
+        return tfs_grpc.encode_status([Status(*row) for row in rows])
 
     async def reload(self, data: bytes, _: Caller) -> bytes:
         """HandleReloadConfigRequest: from now on these models are served, and no others."""

@@ -156,6 +156,8 @@ def said(op: int, kind: int, json_length: int, data: memoryview) -> Said:
     if op == Op.GRPC_CLASSIFY:
         results = read(_CLASSIFY, data).result.classifications
         return Said(rows=tuple(tuple(Finding(c.label, c.score) for c in one.classes) for one in results))
+    if op == Op.GRPC_MULTI:
+        return Said(_multi(read(_MULTI, data).results))
     if op == Op.GRPC_REGRESS:
         values = [one.value for one in read(_REGRESS, data).result.regressions]
         return Said({"results": np.array(values, np.float64)})
@@ -174,6 +176,18 @@ _INFER = message("inference.ModelInferResponse")
 _PREDICT = message("tensorflow.serving.PredictResponse")
 _CLASSIFY = message("tensorflow.serving.ClassificationResponse")
 _REGRESS = message("tensorflow.serving.RegressionResponse")
+_MULTI = message("tensorflow.serving.MultiInferenceResponse")
+
+
+def _multi(results: Any) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for at, one in enumerate(results):
+        rows = [row.classes for row in one.classification_result.classifications]
+        values = [row.value for row in one.regression_result.regressions]
+        found[f"{at}: labels"] = np.array([[each.label for each in row] for row in rows], object)
+        found[f"{at}: scores"] = np.array([[each.score for each in row] for row in rows], np.float64)
+        found[f"{at}: values"] = np.array(values, np.float64)
+    return found
 
 
 def _infer_json(value: Any, tail: memoryview) -> dict[str, Array]:

@@ -19,6 +19,7 @@ MAX_SECONDS = 120  # of one request; models that hear one clip at a time take 1 
 MAX_RATE = 192_000  # Hz; no converter in use gives more
 MIN_RATE = 1_000  # Hz
 MAX_CHANNELS = 64
+LOUDEST = 1e6  # of float samples, which mostly are 1 at most, or 32768: their powers must fit into float32
 MAX_CHUNKS = 1_000  # before the samples; files in use have a handful
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 UNKNOWN = 0xFFFFFFFF
@@ -105,8 +106,8 @@ def _numbers(form: Form, data: memoryview) -> Array:
         found = np.frombuffer(data, f"<f{form.bits // 8}")
         with np.errstate(over="ignore"):  # what float32 cannot hold is found below
             found = found.astype(np.float32)
-        if not np.isfinite(found).all():
-            raise Invalid("audio: the WAV file holds samples that are not numbers")
+        if not (np.abs(found) <= LOUDEST).all():
+            raise Invalid(f"audio: the WAV file holds samples that are not numbers of at most {LOUDEST:g}")
         return found
     if form.bits == 8:  # the one size that has no sign: silence is 128
         return (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) * np.float32(1 / 128)

@@ -17,10 +17,10 @@ from skerry.core.manifest import StepEntry
 from skerry.core.tensor import DType, Spec
 from skerry.engine.runners.fake import FakeRunner
 from skerry.engine.session import Session
-from skerry.engine.steps.sound import resample
+from skerry.engine.steps.audio.sound import resample
+from skerry.engine.steps.audio.wav import GUID_TAIL, MAX_CHUNKS, read_wav
 from skerry.engine.steps.step import Trace, read_step
 from skerry.engine.steps.table import PRE
-from skerry.engine.steps.wav import GUID_TAIL, MAX_CHUNKS, read_wav
 from skerry.host.clock import Clock
 from tests.engine.kit import data as third_party
 from tests.engine.kit import manifest
@@ -123,6 +123,7 @@ GOOD = wav(bytes(8))
         (wav(bytes(8), extensible=True).replace(GUID_TAIL, bytes(14)), "sub-format of PCM or float"),
         (wav(struct.pack("<2f", 0, np.nan), kind=3, bits=32), "not numbers"),
         (wav(struct.pack("<d", 1e300), kind=3, bits=64), "not numbers"),
+        (wav(struct.pack("<f", -1.1e6), kind=3, bits=32), r"not numbers of at most 1e\+06"),
         (GOOD[:12] + chunk(b"junk", b"") * 1001 + GOOD[12:], f"first {MAX_CHUNKS} chunks"),
     ],
 )
@@ -232,6 +233,14 @@ def test_the_samples_are_cut_filled_and_laid_out():
     np.testing.assert_allclose(decoded(data, samples=5), [[0.5, -1, 1 / 32768, 0, 0]])
     whole = decoded(data, scale="int16", samples=4)
     assert (whole.dtype, whole.tolist()) == (np.int16, [[16384, -32768, 1, 0]])
+
+
+def test_the_loudest_sample_can_be_made_1():
+    found = decoded(wav(np.int16([100, -400, 0]).tobytes()), scale="peak", samples=4)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[0.25, -1, 0, 0]])
+    assert decoded(wav(bytes(6)), scale="peak").tolist() == [[0, 0, 0]]
+    assert decoded(wav(b""), scale="peak").shape == (1, 0)
 
 
 def test_full_scale_is_cut_not_wrapped():

@@ -12,16 +12,15 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
+from skerry.core.names import shown
 from skerry.host.clock import Clock
 from skerry.node.serve.access import About, AccessLog
-from skerry.node.serve.errors import failure
+from skerry.node.serve.http.exchange import LINES, NOWHERE, Dropped, Exchange, Sink
 
 log = logging.getLogger(__name__)
 
@@ -30,121 +29,14 @@ MAX_HEAD = 64 << 10  # bytes of a request line and headers
 MAX_KNOWN_HEAD = 1024  # bytes; longer heads are parsed each time
 UNLIKE = {b"expect", b"upgrade", b"traceparent"}  # headers of requests that are not like the next
 MAX_PIPELINED = 16  # requests of one connection that may wait for their answers; then it is not read
+TURN_SECONDS = 0.0005  # of one connection that sends many requests at once, before others have their turn
+BLANK = b"\r\n\r\n"  # the end of a head
 HEAD_SECONDS = 10.0  # for a request line and headers to come
 SILENCE_SECONDS = 30.0  # after which a client that stopped in the middle of its body is given up
 PACE = 1000  # bytes a second that a body must come at least, over SILENCE_SECONDS
 IDLE_SECONDS = 75.0  # that a silent connection is kept; a camera that asks once a minute keeps its own
 LINGER_SECONDS = 2.0  # a refused body is read on and dropped, or the refusal would be lost with the connection
 SWEEP_SECONDS = 1.0
-LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
-JSON = b"application/json"
-
-
-class Exchange:
-    """One request and its answer."""
-
-    __slots__ = (
-        "about", "answered", "began", "connection", "headers", "keep", "method", "path", "query", "reply", "sink",
-        "size",
-    )  # fmt: skip
-
-    def __init__(
-        self, connection: Connection, method: str, target: bytes, headers: dict[bytes, bytes], keep: bool
-    ) -> None:
-        self.connection = connection
-        self.method = method
-        path, _, query = target.partition(b"?")
-        self.path, self.query = path, query
-        self.headers = headers
-        self.keep = keep
-        self.reply: bytes | None = None
-        self.sink: Sink = Dropped()
-        self.answered = False
-        self.began = connection.since  # monotonic seconds
-        self.size = 0  # bytes of the body, once it is whole
-        self.about: About | None = None  # what the access log says of an inference
-
-    def header(self, name: bytes) -> str:
-        """Return a header, "" if it did not come; `name` is in lower case."""
-        return self.headers.get(name, b"").decode("latin-1")
-
-    def answer(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
-        """Answer, once. `extra` is whole header lines, each with its line end."""
-        if self.answered:
-            return
-        self.answered = True
-        close = b"" if self.keep else b"connection: close\r\n"
-        head = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
-            LINES[status], self.connection.site.date, kind, len(body), extra, close,
-        )  # fmt: skip
-        self.reply = head if self.method == "HEAD" else head + body
-        access = self.connection.site.access
-        if access is not None:
-            self.tell(access, status, len(body))
-        self.connection.flush()
-
-    def tell(self, access: AccessLog, status: int, sent: int) -> None:
-        """Have the access log keep it."""
-        asked = (self.connection.client, self.method, self.path)
-        access.note(asked, status, (self.size, sent), self.began, self.about)
-
-    def fail(self, error: BaseException) -> None:
-        """Answer an error, as the table has it."""
-        status, text, extra = failure(error, self.method, self.path)
-        self.answer(status, json.dumps({"error": text}).encode(), extra=extra)
-
-
-class Sink(Protocol):
-    """Where a body goes, and what happens when it is whole."""
-
-    def reserve(self, size: int) -> memoryview | None:
-        """Return where a body of that many bytes is to be put; None: it is given piece by piece."""
-        ...
-
-    def add(self, piece: memoryview) -> None:
-        """Take a piece; raise TooLarge over the limit."""
-        ...
-
-    def complete(self, exchange: Exchange) -> None:
-        """The request is whole."""
-        ...
-
-    def gone(self) -> None:
-        """The client is gone, before or after the request was whole: nobody waits for the answer."""
-        ...
-
-    def left(self) -> None:
-        """The client sends no more after this whole request. Most likely it is gone; it may still read."""
-        ...
-
-
-class Dropped:
-    """A body that nobody wants: its request is answered with an error once it has been read."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self._error = error
-
-    def reserve(self, size: int) -> memoryview | None:  # noqa: ARG002
-        """It goes nowhere."""
-        return None
-
-    def add(self, piece: memoryview) -> None:
-        """Drop it."""
-
-    def complete(self, exchange: Exchange) -> None:
-        """Say why."""
-        if self._error is not None:
-            exchange.fail(self._error)
-
-    def gone(self) -> None:
-        """Nothing is held."""
-
-    def left(self) -> None:
-        """Nothing is held."""
-
-
-NOWHERE = Dropped()
 
 
 @dataclass(frozen=True)
@@ -213,6 +105,8 @@ class Connection(asyncio.BufferedProtocol):
         self._begun = False  # the parser is inside a request
         self._full = False  # too many requests wait for their answers
         self._choked = False  # the client does not read
+        self._rest = b""  # what was read and is put off: another turn of the loop, or too many answers are waited for
+        self._later: asyncio.Handle | None = None  # of that turn
 
     # asyncio calls these
 
@@ -232,6 +126,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.sink.gone()
         self._pending.clear()
         self._exchange = self._direct = self._reserved = None
+        self._rest = b""
 
     def eof_received(self) -> bool:
         """The client sends no more. It may still read: answers under way are sent, then the connection is closed."""
@@ -255,8 +150,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._choked = False
-        if not self._full:
-            self._transport.resume_reading()
+        self._go_on()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return where the next bytes go."""
@@ -265,11 +159,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come."""
         if self._direct is not None:
-            self._left -= nbytes
-            self._moved = self._clock.monotonic()
-            self._direct = self._direct[nbytes:] if self._left else None
-            if self._direct is None:
-                self._body_whole()
+            self._came(nbytes)
             return
         if self._closing:
             return
@@ -277,7 +167,7 @@ class Connection(asyncio.BufferedProtocol):
         self._raw = b""
         if not self._begun:
             start = bytes(data[:MAX_KNOWN_HEAD])
-            end = start.find(b"\r\n\r\n") + 4
+            end = start.find(BLANK) + 4
             self._raw = start[:end] if end > 3 and start.startswith(b"POST ") else b""
             known = self.site.known.get(self._raw)
             if known is not None:
@@ -285,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 data = self._take(known, data, end)
         if data:
-            self._feed(data)
+            self._read(bytes(data))
 
     # httptools calls these
 
@@ -319,18 +209,22 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange = exchange
         length = int(headers.get(b"content-length", b"0") or b"0")
         self._filled, self._size = 0, length
-        chunked = b"transfer-encoding" in headers
+        coding = headers.get(b"transfer-encoding", b"").lower()
+        waits = headers.get(b"expect", b"").lower() == b"100-continue" and bool(length or coding)
+        odd = coding not in (b"", b"chunked")
         try:
+            if odd:
+                raise Invalid(f"Transfer-Encoding: expected chunked; got {shown(coding.decode('latin-1'))}")
             if length > self.site.limit:
                 raise TooLarge(f"body: expected at most {self.site.limit} bytes; got {length}")
             exchange.sink = self.site.route(exchange)
-            self._reserved = exchange.sink.reserve(length) if length and not chunked else None
+            self._reserved = exchange.sink.reserve(length) if length and not coding else None
             if self._reserved is not None and self._raw and not UNLIKE & headers.keys():
                 self.site.remember(self._raw, exchange, length)
         except SkerryError as error:
-            self._refuse(exchange, error, length > self.site.limit)
+            self._refuse(exchange, error, waits or odd or length > self.site.limit)
             return
-        if headers.get(b"expect", b"").lower() == b"100-continue" and (length or chunked):
+        if waits:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -383,8 +277,7 @@ class Connection(asyncio.BufferedProtocol):
                 transport.close()
         if self._full and len(pending) < MAX_PIPELINED:
             self._full = False
-            if not self._choked:
-                transport.resume_reading()
+            self._go_on()
 
     def sweep(self, now: float) -> None:
         """Close the connection if it keeps us waiting for too long."""
@@ -469,46 +362,77 @@ class Connection(asyncio.BufferedProtocol):
         self._direct = reserved[len(piece) :]
         return data[:0]
 
-    def _feed(self, data: memoryview) -> None:
+    def _came(self, nbytes: int) -> None:
+        """Bytes of a body have come straight to their place."""
+        assert self._direct is not None
+        self._left -= nbytes
+        self._moved = self._clock.monotonic()
+        self._direct = self._direct[nbytes:] if self._left else None
+        if self._direct is None:
+            self._body_whole()
+
+    def _read(self, data: bytes) -> None:
+        """Take requests one by one, for as long as a turn may last and few enough answers are waited for."""
+        at = self._feed(data, 0)
+        until = 0.0 if at == len(data) else self._clock.monotonic() + TURN_SECONDS
+        while at < len(data) and not self._closing:
+            if self._full or self._choked or self._clock.monotonic() > until:
+                self._rest = data[at:]
+                self._transport.pause_reading()
+                self._go_on()
+                return
+            at = self._feed(data, at)
+
+    def _go_on(self) -> None:
+        """Go on with what was put off, in the next turn of the loop, or read what comes, if nothing is in the way."""
+        if self._full or self._choked or self._later is not None:
+            return
+        if self._rest:
+            self._later = asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._transport.resume_reading()
+
+    def _turn(self) -> None:
+        self._later = None
+        rest, self._rest = self._rest, b""
+        if rest and not self._transport.is_closing():
+            self._read(rest)
+            self._go_on()
+
+    def _feed(self, data: bytes, at: int) -> int:
+        """Have the parser take a head, or a body what is its; return where the rest begins."""
+        if self._direct is not None:
+            end = min(len(data), at + self._left)
+            self._direct[: end - at] = data[at:end]
+            self._came(end - at)
+            return end
+        end = data.find(BLANK, at) + 4
+        end = end if end > 3 else len(data)
+        if self._exchange is None and self._head + end - at > MAX_HEAD:
+            self._broken(431, f"request: expected at most {MAX_HEAD} bytes of headers")
+            return end
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(data[at:end])
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
+            # `Upgrade: h2c`, as curl --http2 has it, is not taken; llhttp stops there, a body of known length is ours
+            self._parser = httptools.HttpRequestParser(self)
+            end = at + upgrade.args[0]
+            if self._exchange is not None and self._reserved is None:
+                self._broken(501, "request: Upgrade is not supported with this body")
         except httptools.HttpParserError as error:
             if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
                 log.error("a fault of Skerry's own", exc_info=error.__context__)
                 self._broken(500, "internal error; the node's log has the details")
             else:
                 self._broken(400, f"request: not HTTP/1.1: {error}")
-            return
+            return end
         if self._exchange is not None:
             if self._reserved is not None:  # the rest of the body goes straight to its place
                 self._direct = self._reserved[self._filled :]
                 self._left = self._size - self._filled
-        elif not self._closing:
-            if self._headers or self._target:
-                self._head += len(data)
-            if self._head > MAX_HEAD:
-                self._broken(431, f"request: expected at most {MAX_HEAD} bytes of headers")
-
-    def _after_upgrade(self, rest: memoryview) -> None:
-        """A client offers an upgrade (`Upgrade: h2c`, as curl --http2 does), which we do not take: read on as HTTP/1.1.
-
-        llhttp stops there; a body of known length is ours to read.
-        """
-        self._parser = httptools.HttpRequestParser(self)
-        if self._exchange is not None:
-            if self._reserved is None:
-                self._broken(501, "request: Upgrade is not supported with this body")
-                return
-            piece, rest = rest[: self._size], rest[self._size :]
-            self._reserved[: len(piece)] = piece
-            self._filled = len(piece)
-            if self._filled < self._size:
-                return
-            self._body_whole()
-        if rest:
-            self._feed(rest)
+        elif not self._closing and (self._headers or self._target):
+            self._head += end - at
+        return end
 
     def _body_whole(self) -> None:
         exchange, self._exchange = self._exchange, None
@@ -563,8 +487,3 @@ def _client(transport: asyncio.BaseTransport) -> str:
     """Return who is at the other end; "local" over a UNIX socket."""
     peer = transport.get_extra_info("peername")
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-
-
-def date_line(now: float) -> bytes:
-    """Return the Date header's line."""
-    return f"date: {formatdate(now, usegmt=True)}\r\n".encode()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skerry.node.serve.http1 import (
+from skerry.node.serve.http.connection import (
     MAX_PIPELINED,
     SCRATCH,
 )
@@ -251,13 +251,34 @@ def test_a_sender_that_dies_in_the_middle_of_its_body_leaves_nothing(site, sent,
 
 def test_continue_is_said_before_a_body_that_is_wanted(site):
     head, _, body = post(with_id(1), INFER, "Expect: 100-continue").partition(b"\r\n\r\n")
-    for path, want in ((INFER, 200), ("/v2/models/none/infer", 404)):
-        with Line(site) as line:
-            line.send(head.replace(INFER.encode(), path.encode()) + b"\r\n\r\n")
-            if want == 200:
-                assert line.answer()[0] == 100
-            line.send(body)
-            assert line.answer()[0] == want
+    with Line(site) as line:
+        line.send(head + b"\r\n\r\n")
+        assert line.answer()[0] == 100
+        line.send(body)
+        assert line.answer()[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v2/models/none/infer", "/v1/models/none:predict", "/v2/health/live"])
+def test_a_refusal_does_not_wait_for_a_body_that_waits_for_it(site, path):
+    with Line(site) as line:
+        line.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".encode())
+        (answer,) = line.all()
+        assert answer[0] in (404, 405)
+        assert answer[1]["connection"] == "close"
+
+
+@pytest.mark.parametrize("target", ["http://any.host:80/health", "HTTP://x/health?a=b", "https://x/health"])
+def test_a_target_in_absolute_form_is_taken(site, target):
+    with Line(site) as line:
+        line.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert line.answer()[0] == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "identity"])
+def test_transfer_codings_but_chunked_are_refused(site, coding):
+    with Line(site) as line:
+        line.send(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode())
+        assert line.all()[0][0] == 400
 
 
 @pytest.mark.parametrize("line_", ["Connection: close", "Connection: keep-alive", "Accept: */*"])

@@ -8,6 +8,7 @@ import gzip
 import json
 import resource
 import socket
+import threading
 import time
 import zlib
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from skerry.host.clock import FakeClock
 from skerry.host.process import raise_file_limit
-from skerry.node.serve.http1 import (
+from skerry.node.serve.http.connection import (
     HEAD_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
@@ -48,6 +49,12 @@ def test_a_head_without_an_end_is_431(site, head):
         (answer,) = line.all()
         assert answer[0] == 431
         assert f"at most {MAX_HEAD} bytes of headers" in json.loads(answer[2])["error"]
+
+
+def test_a_whole_head_that_comes_at_once_is_held_to_the_same(site):
+    with Line(site) as line:
+        line.send(b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * (MAX_HEAD // 5) + b"\r\n")
+        assert line.all()[0][0] == 431
 
 
 def test_trailers_without_an_end_cost_no_memory_and_no_answer(site):
@@ -251,6 +258,52 @@ def test_a_refused_client_that_goes_on_sending_is_cut_off(slow):
         assert line.answer()[0] == 400
         wait(slow, LINGER_SECONDS + 1)
         until("it to be closed", lambda: not slow.site.connections)
+
+
+class Notes:
+    """An access log that counts."""
+
+    count = 0
+
+    def note(self, *_):
+        self.count += 1
+
+
+@pytest.mark.parametrize("form", ["plain", "chunked", "after a body"])
+def test_one_that_asks_thousands_of_times_at_once_is_answered_in_order_and_leaves_others_their_turn(site, form):
+    asked = {"plain": b"", "chunked": chunked(ASK), "after a body": post()}[form]
+    count, notes, most, stop = 5_000, Notes(), 0, False
+
+    async def watch():
+        nonlocal most
+        while not stop:
+            before = notes.count
+            await asyncio.sleep(0)
+            most = max(most, notes.count - before)
+
+    site.site.access = notes
+    with Line(site) as line:
+        watching = asyncio.run_coroutine_threadsafe(watch(), site.running.loop)
+        data = b"".join(b"GET /v2/models/m%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(count))
+        writer = threading.Thread(target=line.send, args=(asked + data,))
+        writer.start()
+        if asked:
+            assert line.answer()[0] == 200
+        for number in range(count):
+            status, _, body = line.answer()
+            assert (status, json.loads(body)["error"].split(";")[0]) == (404, f"unknown model: m{number}")
+        writer.join(SECONDS)
+        stop = True
+        watching.result(SECONDS)
+    site.site.access = None
+    assert 0 < most < 400, "one read of 64 KiB has some 1,500 of them"
+
+
+def test_what_is_put_off_is_answered_to_a_client_that_sends_no_more(site):
+    with Line(site) as line:
+        line.send(*[HEALTH * 500] * 4)
+        line.socket.shutdown(socket.SHUT_WR)
+        assert [status for status, _, _ in line.all()] == [200] * 2000
 
 
 def test_a_client_that_never_reads_costs_a_bounded_amount(site):

@@ -17,8 +17,8 @@ import numpy as np
 from skerry.core.errors import Invalid
 from skerry.core.fields import Fields
 from skerry.engine.arrays import Array
+from skerry.engine.steps.audio.wav import MAX_RATE, MAX_SECONDS, MIN_RATE, read_wav
 from skerry.engine.steps.step import Trace
-from skerry.engine.steps.wav import MAX_RATE, MAX_SECONDS, MIN_RATE, read_wav
 
 ZEROS = 32
 CUT = 0.945  # of the lower half rate: the filter's slope is as wide on both sides of it
@@ -28,7 +28,7 @@ MAX_PHASES = 1_280  # of one filter; the rates in use need at most 640, and a fi
 
 @dataclass(frozen=True)
 class DecodeAudio:
-    """A WAV file to mono samples of one rate: float32 of -1 to 1, or int16."""
+    """A WAV file to mono samples of one rate: float32 of -1 to 1, or int16; `peak`: float32, the loudest of them 1."""
 
     rate: int
     samples: int
@@ -43,7 +43,7 @@ class DecodeAudio:
         return cls(
             options.whole("rate", default=16_000, low=MIN_RATE, high=MAX_RATE),
             options.whole("samples", default=0, high=MAX_RATE * MAX_SECONDS),
-            options.choice("scale", ("float", "int16"), default="float"),
+            options.choice("scale", ("float", "int16", "peak"), default="float"),
             options.choice("layout", ("batch", "flat"), default="batch"),
         )
 
@@ -51,6 +51,8 @@ class DecodeAudio:
         """Return [1, samples] or [samples]; raise Invalid or TooLarge."""
         found, rate = read_wav(value.tobytes())
         found = resample(found, rate, self.rate)
+        if self.scale == "peak":
+            found = found / max(np.float32(1e-9), np.abs(found).max(initial=0))  # silence stays silence
         if self.samples:
             found = np.pad(found[: self.samples], (0, max(0, self.samples - len(found))))
         if self.scale == "int16":
