@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import socket
+import statistics
 import sys
 import time
 from collections import Counter
@@ -39,6 +40,7 @@ Swap = Callable[[int], None]  # makes the given version serve; returns when it d
 
 CAPACITY_SECONDS = 3.0
 MAX_KINDS = 5  # of failures that are told
+KEPT = 4  # versions on the disk
 CUT = 0.5  # of a broken file, what is there
 SWAP_SECONDS = 60.0  # until a new version must serve
 LOOK = 0.05  # seconds between two looks whether it does
@@ -73,7 +75,7 @@ async def measure(loop: OpenLoop, swap: Swap, swaps: int, seconds: float, pid: C
                 took = clock.time() - start
             await asyncio.sleep(max(0.0, start + seconds - clock.time()))
             end = clock.time()
-            windows.append(Window(start, end, took, await clock.run_in_executor(None, watch.memory, pid())))
+            windows.append(Window(start, end, took, await clock.run_in_executor(None, watch.memory, pid(), "Rss")))
             print(f"window {number + 1} of {2 * swaps + 1}", file=sys.stderr, flush=True)
     finally:
         stop.set()
@@ -117,12 +119,17 @@ def bad_ones(swaps: int, bad: int) -> range:
 
 
 def install(folder: Path, version: int, cut: float = 1.0) -> None:
-    """Put a copy of version 1 beside it, in one move; of its model only a part if it is to be cut off."""
+    """Put a copy of version 1 beside it, in one move; of its model only a part if it is to be cut off.
+
+    Old versions are taken away, as those who publish one each day do.
+    """
     fresh = folder / f".{version}.new"
     shutil.copytree(folder / "1", fresh)
     model = fresh / "model.onnx"
     os.truncate(model, int(model.stat().st_size * cut))
     fresh.rename(folder / str(version))
+    if version - KEPT > 1:  # the first is what the others are made of
+        shutil.rmtree(folder / str(version - KEPT), ignore_errors=True)
 
 
 def wait(url: str, model: str, version: int) -> None:
@@ -197,7 +204,12 @@ def text(found: dict[str, Any]) -> str:
     lines += [
         f"p99 of a swap window / its neighbours: {ratio['median']:.2f} ({ratio['low']:.2f} .. {ratio['high']:.2f})"
     ]
-    lines += [f"memory (PSS, all processes): {memory[0]} MB first, {memory[-1]} MB last, {max(memory)} MB at most"]
+    # Not PSS: that of one program grows when another that maps the same libraries ends.
+    steady = memory[::2]
+    tenth = max(1, len(steady) // 10)
+    first, last = statistics.median(steady[:tenth]), statistics.median(steady[-tenth:])
+    ends = f"median of the first tenth {first:.1f} MB, of the last {last:.1f} MB ({last / first - 1:+.1%})"
+    lines.append(f"memory (RSS of all processes): {ends}; {max(memory)} MB at most, while there are two versions")
     return "\n".join(lines)
 
 

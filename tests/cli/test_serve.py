@@ -87,6 +87,9 @@ def test_serve_a_bundle_and_ask_it(tmp_path):
         assert busy.returncode == 1
         assert f"port {port} on 127.0.0.1: Address already in use" in busy.stderr
         assert busy.stdout == ""
+        both = skerry("serve", bundle.path, "--http", "127.0.0.1:0", "--grpc", f"127.0.0.1:{port}")
+        text = f"port {port} on 127.0.0.1: Address already in use; stop what uses it, or choose another"
+        assert (both.returncode, both.stdout, both.stderr) == (1, "", f"error: {text}\n")
 
 
 def test_serve_a_bare_file_and_a_repository_with_strays(tmp_path):
@@ -108,6 +111,21 @@ def test_serve_a_bare_file_and_a_repository_with_strays(tmp_path):
         assert ready == f"ready: serving adder, bare, other at {url}\n"
         assert get(f"{url}/v2/models/adder")[1]["versions"] == ["12"]
         assert get(f"{url}/ready") == (200, {"ready": True, "models": ["adder", "bare", "other"]})
+
+
+def test_an_empty_folder_is_followed(tmp_path):
+    (tmp_path / "models").mkdir()
+    with served(tmp_path / "models") as (_, ready):
+        assert ready["models"] == []
+        for path in ("/v2/health/ready", "/ready"):
+            assert get(ready["http"] + path)[0] == 503
+        (tmp_path / "models" / "adder" / "1").mkdir(parents=True)
+        adder_onnx(tmp_path / "models" / "adder" / "1" / "model.onnx")
+        deadline = time.monotonic() + 30
+        while get(ready["http"] + "/v2/health/ready")[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert get(ready["http"] + "/ready") == (200, {"ready": True, "models": ["adder"]})
 
 
 def test_one_bad_model_does_not_stop_the_others(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -114,7 +115,7 @@ def test_a_child_ends_when_it_is_let_go(nursery):
     until(lambda: not Path(f"/proc/{born.pid}").exists())
 
 
-def test_the_nursery_may_be_killed_and_its_children_live_on(nursery):
+def test_the_nursery_may_be_killed_and_its_children_live_on(nursery, caplog):
     with child(nursery) as first:
         dead = parent_of(first)
         os.kill(dead, signal.SIGKILL)
@@ -123,6 +124,8 @@ def test_the_nursery_may_be_killed_and_its_children_live_on(nursery):
         with child(nursery) as second:
             assert parent_of(second) not in (dead, os.getpid())
             assert ask(first).split()[0] == b"%d" % first.pid
+    (line,) = caplog.records
+    assert re.match(r"the process that starts workers is gone \(.+\): it is started again", line.getMessage())
 
 
 def test_a_nursery_that_cannot_start_is_told(environ):

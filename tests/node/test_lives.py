@@ -18,10 +18,11 @@ from skerry.node.alone import Alone, alone
 from skerry.node.app import Shared
 from skerry.node.layers import Recorded
 from skerry.node.obedient import Obedient
+from skerry.node.serve.tfs import statuses
 from skerry.node.settings import NodeSettings, node_name
 from tests.engine.kit import HERE
 from tests.link.server import serving
-from tests.models import adder_onnx, brightness_bundle, grey_png
+from tests.models import adder_onnx, brightness_bundle, brightness_onnx, grey_png
 from tests.node.kit import SECONDS, Place, loader, until
 from tests.node.update.sea import KEY, Sea
 
@@ -104,6 +105,12 @@ def test_alone_it_follows_what_changes(live, tmp_path):
     older(place / "2" / "model.onnx", 30)
     time.sleep(1.5)
     assert live.models.names() == ["adder"]  # what serves is not lost to a file that cannot
+    assert live.models.fallen() == {}
+    (place / "3").mkdir()
+    (place / "3" / "model.onnx").write_bytes(b"no model")
+    older(place / "3" / "model.onnx")
+    until("the refusal", lambda: ("adder", 3) in live.models.fallen())
+    assert [row[:2] for row in statuses(live.models, "adder", None, None)] == [(3, "END"), (2, "AVAILABLE")]
     life.stop()
 
 
@@ -112,6 +119,42 @@ def test_alone_with_nothing_there_it_says_so(live, tmp_path):
         alone(shared(live, NodeSettings(paths=(tmp_path / "none",))))
     with pytest.raises(Invalid, match="nothing to serve: give a bundle, a model file or a repository"):
         alone(shared(live, NodeSettings()))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "README").touch()
+    with pytest.raises(NotFound, match="neither a bundle"):
+        alone(shared(live, NodeSettings(paths=(tmp_path / "other",))))
+
+
+def test_alone_with_an_empty_folder_it_waits_for_models(live, tmp_path, caplog):
+    (tmp_path / "models").mkdir()
+    life, told = alone(shared(live, NodeSettings(paths=(tmp_path / "models",)))), []
+    life.start(told.append, lambda: told.append(False))
+    until("the start", lambda: told)
+    assert told == [[]]
+    assert f"nothing to serve yet: {tmp_path / 'models'}: empty" in caplog.text
+    assert live.models.troubles() == {"": "no model to serve yet"}
+    (tmp_path / "models" / "adder" / "1").mkdir(parents=True)
+    adder_onnx(tmp_path / "models" / "adder" / "1" / "model.onnx")
+    until("the model", lambda: live.models.names() == ["adder"])
+    assert live.models.troubles() == {}
+    life.stop()
+
+
+def test_what_is_merely_rewritten_is_not_said_to_be_gone(live, tmp_path, caplog):
+    place = tmp_path / "models" / "adder" / "1"
+    place.mkdir(parents=True)
+    adder_onnx(place / "model.onnx")  # younger than the grace period as it starts
+    life, told = alone(shared(live, NodeSettings(paths=(tmp_path / "models",)))), []
+    life.start(told.append, lambda: told.append(False))
+    until("the start", lambda: told)
+    (worker,) = [one.pid for one in live.models.generations()]
+    brightness_onnx(place / "model.onnx")
+    until("the other file", lambda: [one.pid for one in live.models.generations()] not in ([], [worker]))
+    assert "no longer there" not in caplog.text
+    (place / "model.onnx").unlink()
+    until("the note", lambda: "no longer there, or not whole; it goes on serving" in caplog.text)
+    assert live.models.names() == ["adder"]
+    life.stop()
 
 
 def obedient(live, settings, *keys):

@@ -125,5 +125,21 @@ def test_one_that_cannot_serve_is_said_and_the_others_serve(live: Live, life: Al
         )
     assert serving(live) == {"b": [1]}
     assert "bad" in live.models.troubles()
-    with pytest.raises(NotFound, match="no such file or folder"):
-        life.reload([Source(tmp_path / "models" / "none", "none", Policy())])
+
+
+def test_where_one_is_not_there_nothing_is_changed(live: Live, life: Alone, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    (models / "hollow" / "1").mkdir(parents=True)
+    good = Source(models / "a", "other", ALL)
+    for name, text in (("none", "no such file or folder"), ("hollow", "no model|neither a bundle")):
+        with pytest.raises(NotFound, match=text):
+            life.reload([good, Source(models / name, name, Policy())])
+    (models / "odd" / "1").mkdir(parents=True)
+    (models / "odd" / "1" / "saved_model.pb").touch()
+    with pytest.raises(Invalid, match="SavedModel"):
+        life.reload([good, Source(models / "odd", "odd", Policy())])
+    assert serving(live) == {"a": [2], "b": [1]}, "all as it was"
+    assert live.models.troubles() == {}
+    put(models, "late", 1)
+    life.load("late")
+    assert serving(live) == {"a": [2], "b": [1], "late": [1]}, "and the whole repository is followed still"

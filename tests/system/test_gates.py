@@ -44,8 +44,10 @@ def reload(place: Node, *models: dict[str, Any]) -> Any:
 def test_other_models_are_served_on_request(place: Node) -> None:
     base = place.folder / "models"
     pair = {"name": "pair", "base_path": str(base / "pair"), "model_platform": "tensorflow"}
-    status = reload(place, {**pair, "model_version_policy": {"all": {}}, "version_labels": {"stable": 1}})
-    assert (status.error_code, status.error_message) == (0, "")
+    for path in (f"file://{base / 'pair'}", pair["base_path"]):
+        more = {"base_path": path, "model_version_policy": {"all": {}}, "version_labels": {"stable": 1}}
+        status = reload(place, {**pair, **more})
+        assert (status.error_code, status.error_message) == (0, "")
     with httpx2.Client(base_url=f"http://{place.http}") as client:
         assert client.get("/ready").json() == {"ready": True, "models": ["pair"]}
         assert client.get("/v1/models/bytes").status_code == 404
@@ -55,6 +57,11 @@ def test_other_models_are_served_on_request(place: Node) -> None:
     for given, code, text in (
         ({**pair, "base_path": "/etc"}, grpc.StatusCode.PERMISSION_DENIED, "model pair: base_path: expected a path in"),
         ({**pair, "base_path": str(base / "no")}, grpc.StatusCode.NOT_FOUND, "no such file or folder"),
+        (
+            {**pair, "base_path": "file://host/models"},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "file:///PATH; got 'file://host",
+        ),
         ({**pair, "version_labels": {"x": 9}}, grpc.StatusCode.FAILED_PRECONDITION, "not currently available"),
         ({**pair, "name": "a/b"}, grpc.StatusCode.INVALID_ARGUMENT, "name"),
     ):

@@ -47,7 +47,7 @@ def test_orders_name_what_is_wanted():
         (Enrol, {"group": "a b"}, "^group: group name: expected"),
         (Enrol, {"secret": "s" * 257}, "^secret: expected a string of at most 256"),
         (ModelReport, {"state": "happy"}, "^state: expected one of serving, refused"),
-        (CheckIn, {"models": [{**REPORT, "digest": "x"}]}, r"^models\[0\]: digest: digest: expected"),
+        (CheckIn, {"models": [{**REPORT, "digest": "x"}]}, r"^models\[0\]: digest: expected"),
         (CheckIn, {"facts": []}, "^facts: expected an object"),
         (CheckIn, {"backlog": -1}, "^backlog: expected a whole number"),
         (Orders, {"interval": 0}, "^interval: expected a number from 0.05"),

@@ -61,7 +61,13 @@ def serve(
             "trust": tuple(trust) if trust else None,
         }
         settings = replace(load(NodeSettings, "node", config, given, environment()), hub=None)
-        run(settings, nursery, lambda url, grpc, models: _ready(url, grpc, models, json), alone, _rpc(settings.grpc))
+        run(
+            settings,
+            nursery,
+            lambda url, grpc, models: _ready(url, grpc, models, json, "a model"),
+            alone,
+            _rpc(settings.grpc),
+        )
 
 
 def node(
@@ -111,7 +117,13 @@ def node(
         settings = load(NodeSettings, "node", config, given, environment())
         if settings.hub is None:
             raise Invalid("hub: a node needs the URL of its hub (--hub, or 'skerry serve' for a node without one)")
-        run(settings, nursery, lambda url, grpc, models: _ready(url, grpc, models, json), obedient, _rpc(settings.grpc))
+        run(
+            settings,
+            nursery,
+            lambda url, grpc, models: _ready(url, grpc, models, json, "the hub's orders"),
+            obedient,
+            _rpc(settings.grpc),
+        )
 
 
 def _rpc(address: str) -> Any:
@@ -123,9 +135,9 @@ def _rpc(address: str) -> Any:
     return GrpcServer
 
 
-def _ready(url: str, grpc: str, models: list[str], json: bool) -> None:
+def _ready(url: str, grpc: str, models: list[str], json: bool, awaited: str) -> None:
     if json:
         emit({"event": "ready", "http": url, **({"grpc": grpc} if grpc else {}), "models": models})
     else:
-        what = f"serving {', '.join(models)}" if models else "waiting for the hub's orders"
+        what = f"serving {', '.join(models)}" if models else f"waiting for {awaited}"
         out.print(f"ready: {what} at {url}{f' and gRPC at {grpc}' if grpc else ''}")

@@ -18,6 +18,8 @@ from skerry.core.names import shown
 T = TypeVar("T")
 
 MAX_REAL = math.nextafter(math.inf, 0.0)  # JSON may hold whole numbers that no float can
+TOO_DEEP = "nested deeper than 500 lists and objects"  # Python reads up to 1,000 less its own calls; a tensor has 16
+MANY_DIGITS = "a whole number of more than 4300 digits"  # as Python converts at most
 
 
 def parse(data: bytes | bytearray | memoryview, what: str, limit: int) -> Any:
@@ -39,10 +41,10 @@ def parse(data: bytes | bytearray | memoryview, what: str, limit: int) -> Any:
         raise Invalid(f"{what}: JSON Parse error: half of a surrogate pair is no text") from None
     except json.JSONDecodeError as error:
         raise Invalid(f"{what}: JSON Parse error: {error.msg} at offset: {error.pos}") from None
-    except ValueError as error:  # a whole number of more digits than Python will convert
-        raise Invalid(f"{what}: JSON Parse error: {error}") from None
-    except RecursionError:  # about 1,000 nested lists; a tensor has at most 16
-        raise Invalid(f"{what}: JSON Parse error: nested too deep") from None
+    except ValueError:
+        raise Invalid(f"{what}: JSON Parse error: {MANY_DIGITS}") from None
+    except RecursionError:
+        raise Invalid(f"{what}: JSON Parse error: {TOO_DEEP}") from None
 
 
 def canonical(value: object) -> bytes:
@@ -88,14 +90,14 @@ class Fields:
         return default
 
     def read(self, key: str, of: Callable[[object], T], default: object = ...) -> T:
-        """Return `of(field)`; an Invalid that it raises gets the field's path in front."""
+        """Return `of(field)`; an Invalid that it raises gets the field's path in front, in place of its name."""
         value = self.raw(key, default)
         if value is default:
             return cast("T", value)
         try:
             return of(value)
         except Invalid as error:
-            raise Invalid(f"{self.path(key)}: {error}") from None
+            raise Invalid(f"{self.path(key)}: {str(error).removeprefix(f'{key}: ')}") from None
 
     def text(self, key: str, default: object = ..., limit: int = 4096) -> str:
         """Return a string of at most `limit` characters."""

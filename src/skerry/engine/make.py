@@ -8,9 +8,10 @@ out is plain JSON to be edited.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from skerry.core.names import ModelName
 from skerry.core.tensor import DType, Spec, Tensor
 from skerry.engine.arrays import Array, to_tensor
 from skerry.engine.bundle import Bundle, write_bundle
+from skerry.engine.free import FREE, filled
 from skerry.engine.golden import read_inputs, record, tensors_file
-from skerry.engine.runners.onnx import OnnxRunner
+from skerry.engine.known import SUFFIXES
 from skerry.engine.runners.runner import Runner, Threads
+from skerry.engine.runners.table import open_runner
 from skerry.engine.session import Session
 from skerry.engine.steps.image import encode_png
 from skerry.host.clock import Clock
@@ -31,7 +34,6 @@ from skerry.host.files import Disk
 
 MAX_MODEL = 2 << 30  # bytes; the most that one ONNX file can be
 MAX_RANDOM = 1 << 16  # elements of a made-up golden input; as JSON they take about 1 MB
-FREE = (1, 16, 512)  # sizes tried for the free dimensions of a made-up input; audio models want some hundred samples
 SEED = 20260101  # of made-up golden inputs: fixed, so that the same model gives the same bundle
 
 
@@ -53,18 +55,25 @@ class Wishes:
     description: str = ""
 
 
-def make_bundle(model: Path, wishes: Wishes, out: Path, disk: Disk) -> Bundle:
-    """Write a bundle of an ONNX file; raise LoadFailed, RunFailed, Invalid or Conflict if there can be none."""
+def make_bundle(
+    model: Path, wishes: Wishes, out: Path, disk: Disk, beside: Mapping[str, bytes] = MappingProxyType({})
+) -> Bundle:
+    """Write a bundle of an ONNX or TFLite file; raise LoadFailed, RunFailed, Invalid or Conflict if there can be none.
+
+    `beside` are more files for it, such as a card.
+    """
     if model.stat().st_size > MAX_MODEL:
         raise TooLarge(f"{model}: expected at most {MAX_MODEL} bytes")
     data = model.read_bytes()
-    runner = OnnxRunner(model, Threads())
+    kind = SUFFIXES.get(model.suffix, "onnx")
+    file = "model.tflite" if kind == "litert" else "model.onnx"
+    runner = open_runner(kind, model, Threads())
     try:
         manifest = Manifest(
             name=wishes.name,
             version=wishes.version,
-            runtime=Runtime("onnx", "model.onnx"),
-            files={"model.onnx": FileEntry(digest_of(data), len(data))},
+            runtime=Runtime(kind, file),
+            files={file: FileEntry(digest_of(data), len(data))},
             inputs=runner.inputs,
             outputs=runner.outputs,
             labels=wishes.labels,
@@ -73,7 +82,7 @@ def make_bundle(model: Path, wishes: Wishes, out: Path, disk: Disk) -> Bundle:
         pre = guess_pre(runner.inputs, wishes)
         post = guess_post(runner, pre, wishes) if pre else ()
         manifest = replace(manifest, pre=pre, post=post)
-        files = {"model.onnx": data, **_goldens(Session(manifest, runner, Clock()), wishes.goldens)}
+        files = {**beside, file: data, **_goldens(Session(manifest, runner, Clock()), wishes.goldens)}
         entries = tuple(
             GoldenEntry(name, f"{Path(name).with_suffix('')}.answer.json", tolerance=1e-3)
             for name in sorted(files)
@@ -83,7 +92,7 @@ def make_bundle(model: Path, wishes: Wishes, out: Path, disk: Disk) -> Bundle:
     finally:
         runner.close()
     try:  # as a node will: what lies beside the model here (external data) does not lie in the bundle
-        OnnxRunner(bundle.model_file, Threads()).close()
+        open_runner(kind, bundle.model_file, Threads()).close()
     except LoadFailed as error:
         disk.remove(out)
         raise LoadFailed(f"{error}; a model must be one file: save it without external data") from None
@@ -181,7 +190,7 @@ def _goldens(session: Session, given: Sequence[Path]) -> dict[str, bytes]:
 def _made_up_inputs(session: Session) -> list[tuple[str, bytes]]:
     """Return a golden of made-up tensors, with the first size for free dimensions that the model runs on."""
     for free in FREE:
-        tensors = [_made_up(spec, free) for spec in session.inputs]
+        tensors = [_made_up(spec) for spec in filled(session.inputs, free)]
         given = [tensor for tensor in tensors if tensor is not None]
         if len(given) < len(tensors):
             break
@@ -199,9 +208,9 @@ def _made_up_picture() -> bytes:
     return encode_png((ramps + noise).clip(0, 255).astype(np.uint8))
 
 
-def _made_up(spec: Spec, free: int) -> Tensor | None:
+def _made_up(spec: Spec) -> Tensor | None:
     """Return made-up values for an input, or None for one that is too large to keep as JSON."""
-    shape = tuple(free if size < 0 else size for size in spec.shape)
+    shape = spec.shape
     if np.prod(shape) > MAX_RANDOM:
         return None
     random = np.random.default_rng(SEED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import logging
 import os
 import resource
 import signal
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from skerry.core.errors import BrokenReply, PeerError, Unreachable
+
+log = logging.getLogger(__name__)
 
 WORKERS = "skerry.node.worker.work"  # the module whose process gives birth to a node's workers
 BIRTH_SECONDS = 20.0  # to import the runtimes on a slow board and fork; then the nursery is thought dead
@@ -86,6 +89,7 @@ class Nursery:
                     self._end()
                     if last:
                         raise Unreachable(f"the process that starts workers does not answer: {error}") from error
+                    log.warning("the process that starts workers is gone (%s): it is started again", error)
         raise AssertionError
 
     def close(self) -> None:

@@ -30,10 +30,14 @@ STOP_SECONDS = 2.0  # that a load under way is waited for
 
 
 def alone(shared: Shared) -> Alone:
-    """Return the life of a node that serves its settings' paths; raise NotFound or Invalid if there is nothing."""
+    """Return the life of a node that serves its settings' paths; raise NotFound or Invalid if there is nothing.
+
+    A folder that is empty is a repository whose models are still to come.
+    """
     paths = shared.settings.paths
-    if not find(paths):
+    if not paths:
         raise Invalid("nothing to serve: give a bundle, a model file or a repository")
+    find(paths)
     return Alone(paths, shared.loader, shared.models, shared.clock)
 
 
@@ -98,12 +102,17 @@ class Alone:
             self._models.drop(name)
 
     def reload(self, sources: Sequence[Source]) -> None:
-        """Serve these models and no others from now on; raise why one of them cannot be, with the others served.
+        """Serve these models and no others from now on; raise why one of them does not load, with the others served.
 
-        Each must lie below a path that the node was started with, or it is NotAllowed. Blocks.
+        Each must lie below a path that the node was started with, or it is NotAllowed, and be there: else nothing is
+        changed. Blocks.
         """
         for one in sources:
             self._check_root(one)
+        there = look(sources)
+        for one in sources:
+            if not there.of(one.name):
+                raise _missing(one, there)
         wanted = {one.name for one in sources}
         with self._lock:
             self._sources = tuple(sources)
@@ -156,7 +165,9 @@ class Alone:
             failures = self._follow(listing, now=math.inf)
         for refusal in listing.refusals:
             log.error("%s: not served: %s", refusal.name, refusal.error)
-        if not self._models.names():
+        if not listing.found and not listing.refusals:
+            log.warning("nothing to serve yet: %s: empty; models are looked for", ", ".join(map(str, self._roots)))
+        elif not self._models.names():
             self.failure = LoadFailed("no model could be loaded:\n" + "\n".join(map(str, failures)))
             give_up()
             return
@@ -176,7 +187,8 @@ class Alone:
         with self._lock:
             listing = self._look()
             failures = self._follow(listing)
-        return "" if failures or any(one.waiting for one in listing.refusals) else now
+        again = failures or self._watch.doubts or any(one.waiting for one in listing.refusals)
+        return "" if again else now
 
     def _glance(self) -> str:
         """Return what a quick look shows: when it shows the same, nothing has changed."""
@@ -190,7 +202,8 @@ class Alone:
         """Do what leads from what serves to what was found; return what failed."""
         failures: list[SkerryError] = []
         while True:
-            todo = [one for one in self._watch.decide(listing, self._models.held()) if only in (None, one.found.name)]
+            todo = self._watch.decide(listing, self._models.held(), self._clock.now())
+            todo = tuple(one for one in todo if only in (None, one.found.name))
             failures += [error for error in map(self._do, todo) if error is not None]
             if not any(one.do in (Do.LOAD, Do.RELOAD) for one in todo) or self._stopping.is_set():
                 return failures
@@ -214,8 +227,7 @@ class Alone:
         except Exception as error:  # boundary: one model, whatever is wrong with it, must not stop the others
             self._watch.failed(one, str(error))
             log.error("model %s version %d: not served: %s", one.name, one.version, error)
-            if one.name not in self._models.names():
-                self._models.expect(one.name, str(error))
+            self._models.fell(one.name, one.version, str(error))
             return error if isinstance(error, SkerryError) else LoadFailed(f"{one.path}: {error}")
         self._models.label(one.name, one.version_labels)
         serving = [other.manifest.version for other in self._models.generations(one.name)]

@@ -101,8 +101,10 @@ class Loader:
         worker = self.again(order, arena)
         order, hello = worker.order, worker.hello
         log.info(
-            "%s version %d: loaded in %.2f s, %d goldens passed, a run takes %.0f us; threads %d, runs %d, %s",
-            order.name, order.version, hello.seconds, hello.goldens, hello.run_us, order.intra, order.runs,
+            "%s version %d: loaded in %.2f s, %d goldens passed, %s; threads %d, runs %d, %s",
+            order.name, order.version, hello.seconds, hello.goldens,
+            f"a run takes {hello.run_us:.0f} us" if hello.run_us else "not timed: it does not run on zeros",
+            order.intra, order.runs,
             f"up to {hello.sizes[-1]} examples in a run" if hello.sizes else "each request alone",
         )  # fmt: skip
         return worker

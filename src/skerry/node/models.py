@@ -47,7 +47,7 @@ class Served:
     default: int | None = None
     labels: dict[str, int] = field(default_factory=dict)
     good: tuple[Order, Options] | None = None  # of the generation before: what to fall back on
-    fallen: dict[int, str] = field(default_factory=dict)  # versions that gave way to it, and why
+    fallen: dict[int, str] = field(default_factory=dict)  # versions that could not serve beside it, and why
 
 
 class Models:
@@ -146,8 +146,18 @@ class Models:
             found = [served for key, served in sorted(self._served.items()) if name in (None, key)]
             return [served.versions[version] for served in found for version in sorted(served.versions)]
 
+    def fell(self, name: str, version: int, why: str) -> None:
+        """A version did not load: the model is not available, or only without it."""
+        with self._lock:
+            served = self._served.get(name)
+            if served is not None and served.versions:
+                if version not in served.versions:
+                    served.fallen[version] = why
+                return
+        self.expect(name, why)
+
     def fallen(self) -> dict[tuple[str, int], str]:
-        """Return each quarantined version that the one before took the place of, and why."""
+        """Return each version that was quarantined or did not load while another serves, and why."""
         with self._lock:
             return {(name, n): why for name, served in self._served.items() for n, why in served.fallen.items()}
 

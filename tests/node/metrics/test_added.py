@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from skerry.core.tensor import DType, Spec
+from skerry.engine.free import filled
 from skerry.node.metrics.added import Added, zeros_request
 from skerry.node.worker.order import MAX_BODY
 from skerry.wire import oip
@@ -34,7 +35,7 @@ def live() -> Iterator[Live]:
 @given(SPECS)
 def test_the_request_is_one_that_the_protocol_takes(specs: list[tuple[DType, list[int]]]) -> None:
     inputs = tuple(Spec(f"x{number}", kind, tuple(shape)) for number, (kind, shape) in enumerate(specs))
-    request = zeros_request(inputs)
+    request = zeros_request(filled(inputs, 1))
     assert request is not None
     found = oip.decode_request(request[0], MAX_BODY, request[1])
     assert [(one.name, one.dtype) for one in found.inputs] == [(one.name, one.dtype) for one in inputs]

@@ -63,6 +63,8 @@ def test_what_holds_no_model_is_named(tmp_path):
     ]:
         with pytest.raises(kind, match=text):
             find((tmp_path / path,))
+    (tmp_path / "hollow" / ".git").mkdir(parents=True)
+    assert find((tmp_path / "hollow",)) == ()
     with pytest.raises(Invalid, match=r"model m: found at .*x/m/1.* and at .*y/m/1.*; rename one"):
         find((tmp_path / "x", tmp_path / "y"))
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from skerry.core.names import ModelName
 from skerry.node.repository import Do, Found, Listing, Watch, changes
+from skerry.node.repository.disk import GRACE
 from skerry.wire.config import Options, Policy, Which
 
 ALL = Policy(Which.ALL)
@@ -106,7 +107,7 @@ def test_what_a_label_points_at_stays():
 def obey(watch, after, broken=()):
     """Do what the watch asks until it asks for nothing, as the node does; return what was done."""
     done = []
-    while todo := watch.decide(after):
+    while todo := watch.decide(after, None, 0.0) or watch.decide(after, None, GRACE):
         for one in todo:
             done.append((one.do.value, one.found.version))
             if one.do is Do.UNLOAD:
@@ -128,6 +129,18 @@ def test_a_watch_follows_a_repository():
     assert obey(watch, listing(latest(1), 2)) == []
     assert obey(watch, Listing()) == [("note", 2)]
     assert [one.version for one in watch.serving.found] == [2]
+
+
+def test_what_is_not_there_for_a_moment_is_not_noted():
+    watch = Watch()
+    obey(watch, listing(latest(1), 1))
+    assert (watch.decide(Listing(), None, 100.0), watch.doubts) == ((), True)
+    assert watch.decide(Listing(), None, 101.0) == ()
+    assert (watch.decide(listing(latest(1), 1), None, 102.0), watch.doubts) == ((), False)
+    assert watch.decide(Listing(), None, 103.0) == ()
+    (note,) = watch.decide(Listing(), None, 105.0)
+    assert (note.do, watch.doubts) == (Do.NOTE, False)
+    assert watch.decide(Listing(), None, 106.0) == ()
 
 
 def test_what_did_not_load_is_left_alone():

@@ -158,6 +158,9 @@ def test_pages(node):
     found = Page(node.client.get("/docs/brightness").text)
     assert "bright" in found.texts["li"]
     assert "decode_image" in found.texts["li"]
+    assert "0 dark" in found.texts["li"]
+    assert found.texts["summary"] == "2 labels"
+    assert "goldens/" in found.texts["code"], "what is long breaks anywhere"
     assert node.client.get("/docs/nope").status_code == 404
     assert node.client.get("/docs/brightness?version=9").status_code == 404
     assert node.client.get("/docs/brightness?version=x").status_code == 400
@@ -250,7 +253,7 @@ def test_the_line_of_grpc_is_a_message(node):
 
 
 def test_samples_are_what_they_say():
-    spec = Spec("x", DType.INT16, (2, -1, 3))
+    spec = Spec("x", DType.INT16, (2, 1, 3))
     data = sample.npy_head(spec) + bytes(12)
     found = np.load(io.BytesIO(data))
     assert (found.shape, found.dtype) == ((2, 1, 3), np.int16)

@@ -176,6 +176,21 @@ def test_ready_names_what_is_missing():
         assert node.get("/ready") == (200, {"ready": True, "models": ["a", "b"]})
 
 
+@pytest.mark.parametrize(
+    ("accept", "query", "kind"),
+    [
+        ("*/*", "", "application/json"),
+        ("text/plain", "", "text/plain"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "", "text/plain"),
+        ("application/json, text/plain, */*", "", "application/json"),
+        ("application/json", "?as=text", "text/plain"),
+    ],
+)
+def test_statistics_come_as_they_are_wanted(node, accept, query, kind):
+    reply = node.client.get(f"/stats{query}", headers={"accept": accept})
+    assert (reply.status_code, reply.headers["content-type"].partition(";")[0]) == (200, kind)
+
+
 def test_the_metrics_page_is_prometheus(node):
     node.client.post("/predict?model=brightness", content=PNG)
     reply = node.client.get("/metrics")

@@ -297,10 +297,15 @@ def test_promotion_of_a_lower_version(stage):
 def test_a_trial_by_request(stage):
     stage.put(steady(version=1))
     assert stage.get(TRIAL) == (404, {"error": "model m: no version of it is on trial"})
-    status, told = stage.post(TRIAL, {"version": 2, "mode": "canary", "share": 0.5, "errors": 0.2})
-    assert (status, told["stage"], told["why"]) == (200, "waiting", "a version is not there yet")
-    assert told["limits"] == {"errors": 0.2, "disagreement": 0.05, "least": 100}
+    asked = {"version": 2, "mode": "canary", "share": 0.5, "errors": 0.2}
+    assert stage.post(TRIAL, asked) == (404, {"error": "unknown version: 2 of model m; this node serves 1"})
+    text = "model m: version 1 is the only one that serves; a trial needs two"
+    assert stage.post(TRIAL, {"version": 1}) == (409, {"error": text})
     stage.put(steady(version=2), keep=(1,))
+    assert stage.get(TRIAL)[0] == 404, "what was refused leaves nothing behind"
+    status, told = stage.post(TRIAL, asked)
+    assert (status, told["stage"], told["why"]) == (200, "running", "")
+    assert told["limits"] == {"errors": 0.2, "disagreement": 0.05, "least": 100}
     assert [stage.infer() for _ in range(4)] == [1, 2, 1, 2]
     assert stage.post(TRIAL, {"version": 1})[0] == 409
     assert stage.client.delete(TRIAL).json()["stage"] == "ended"
@@ -314,7 +319,7 @@ def test_a_trial_by_request(stage):
     ("asked", "status", "text"),
     [
         ({}, 400, "version: expected this field"),
-        ({"version": 0}, 400, "version: version: expected a whole number from 1"),
+        ({"version": 0}, 400, "version: expected a whole number from 1"),
         ({"version": 2, "mode": "dark"}, 400, "mode: expected one of shadow, canary; got 'dark'"),
         ({"version": 2, "share": 1.5}, 400, "share: expected a number from 0.0 to 1.0; got 1.5"),
         ({"version": 2, "speed": 1}, 400, "trial: no field is called speed"),
@@ -409,7 +414,7 @@ def test_a_folder_that_keeps_the_latest_keeps_what_a_trial_needs(tmp_path):
         life.start(lambda _: ready.set(), ready.set)
         try:
             assert ready.wait(SECONDS)
-            stage.post(TRIAL, {"version": 2, "mode": "canary", "share": 0.0})
+            stage.begin(mode="canary", share=0.0)  # as the settings do
             add(2)
             until("the candidate", lambda: stage.told["stage"] == "running")
             assert stage.get("/v2/models/m")[1]["versions"] == ["1", "2"]

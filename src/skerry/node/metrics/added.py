@@ -16,6 +16,7 @@ import weakref
 
 from skerry.core.errors import SkerryError
 from skerry.core.tensor import DType, Spec
+from skerry.engine.free import filled
 from skerry.host.clock import Clock
 from skerry.node.generation import Generation, State
 from skerry.node.models import Models
@@ -66,7 +67,7 @@ class Sampling:
         run_us = self._generation.hello.run_us
         if not 0 < run_us <= MAX_RUN_US:
             return
-        request = zeros_request(self._generation.inputs)
+        request = zeros_request(filled(self._generation.inputs, self._generation.hello.free))
         if request is None:
             return
         self._body, self._front = request
@@ -137,16 +138,15 @@ class Sampling:
 
 
 def zeros_request(specs: tuple[Spec, ...]) -> tuple[bytes, int] | None:
-    """Return a binary request of zeros, free dimensions as 1, and the length of its JSON; None if it is too long."""
+    """Return a binary request of zeros and the length of its JSON; None if it is too long."""
     inputs, parts = [], []
     for spec in specs:
-        shape = [1 if size == -1 else size for size in spec.shape]
-        count = math.prod(shape)
+        count = math.prod(spec.shape)
         size = count * (len(TEXT) if spec.dtype is DType.BYTES else spec.dtype.size)
         if size > MAX_BODY:
             return None
         parts.append(TEXT * count if spec.dtype is DType.BYTES else bytes(size))
-        entry = {"name": spec.name, "datatype": spec.dtype.value, "shape": shape}
+        entry = {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.shape)}
         inputs.append({**entry, "parameters": {"binary_data_size": size}})
     text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     body = b"".join([text, *parts])

@@ -42,12 +42,12 @@ _DIGITS = re.compile(r"[0-9]{1,40}")
 def find(paths: tuple[Path, ...]) -> tuple[Found, ...]:
     """Return the models at the paths; raise NotFound or Invalid naming a path that holds none, or two with one name.
 
-    Every file counts as written.
+    An empty folder holds none yet. Every file counts as written.
     """
     sources = [Source(path) for path in paths]
     listings = [_at(source, Terms(math.inf, GRACE, NONE)) for source in sources]
     for source, listing in zip(sources, listings, strict=True):
-        if not listing.found:
+        if not listing.found and listing.refusals:
             raise _nothing(source.path, listing)
     within = {clash.path for listing in listings for clash in _clashes([listing])}  # these stop nothing else
     for clash in _clashes(listings):
@@ -121,6 +121,8 @@ def _at(source: Source, terms: Terms) -> Listing:
         one = _model(path, source, terms)
         if one is None and not _single(source):
             one = _repository(path, terms)
+        if one is None and not _single(source) and not entries(path):
+            return Listing()
         if one is None:
             wanted = f"a bundle ({MANIFEST} in it) nor a repository (<model>/<version>/{MODEL_FILES[0]})"
             raise NotFound(f"{plain(path)}: neither {wanted}")

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from skerry.node.repository.disk import GRACE
 from skerry.node.repository.found import Found, Listing
 from skerry.wire.config import Policy, Which
 
 Held = Mapping[str, Collection[int]]
+Note = tuple[str, int, str]
 
 
 class Do(Enum):
@@ -53,7 +55,8 @@ class Watch:
     def __init__(self) -> None:
         self._serving: dict[tuple[str, int], Found] = {}
         self._bad: dict[tuple[str, int], tuple[str, str]] = {}  # the stamp, and why
-        self._said: set[tuple[str, int, str]] = set()
+        self._noted: dict[Note, float] = {}  # when it was first so
+        self._said: set[Note] = set()
 
     @property
     def bad(self) -> Mapping[str, str]:
@@ -65,13 +68,23 @@ class Watch:
         """What serves."""
         return Listing(tuple(self._serving.values()))
 
-    def decide(self, after: Listing, held: Held | None = None) -> tuple[Change, ...]:
-        """Return what to do after a look; each note is given once, until there is something else to say of it."""
+    @property
+    def doubts(self) -> bool:
+        """Whether there is something to note if it is still so after the grace period: look again."""
+        return not self._noted.keys() <= self._said
+
+    def decide(self, after: Listing, held: Held | None, now: float) -> tuple[Change, ...]:
+        """Return what to do after a look at `now`, in Unix seconds.
+
+        Each note is given once, until there is something else to say of it, and when it has been so for the grace
+        period: a file that is replaced is not there for a moment.
+        """
         found = changes(self.serving, after, held)
-        notes: set[tuple[str, int, str]] = {(c.found.name, c.found.version, c.why) for c in found if c.do is Do.NOTE}
-        fresh = notes - self._said
-        self._said = notes
-        return tuple(c for c in found if c.do is not Do.NOTE or (c.found.name, c.found.version, c.why) in fresh)
+        notes = [_note(one) for one in found if one.do is Do.NOTE]
+        self._noted = {note: self._noted.get(note, now) for note in notes}
+        due = {note for note, since in self._noted.items() if abs(now - since) >= GRACE}
+        fresh, self._said = due - self._said, self._said & self._noted.keys() | due
+        return tuple(one for one in found if one.do is not Do.NOTE or _note(one) in fresh)
 
     def loaded(self, found: Found) -> None:
         """Remember that this serves."""
@@ -89,6 +102,10 @@ class Watch:
     def forget(self, name: str, version: int) -> None:
         """Think of a version as one that does not serve: it will be loaded if it is wanted."""
         self._serving.pop((name, version), None)
+
+
+def _note(change: Change) -> Note:
+    return change.found.name, change.found.version, change.why
 
 
 def _model_changes(serving: Iterable[Found], after: Iterable[Found], held: Collection[int]) -> list[Change]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from skerry.core.errors import NotAllowed, NotFound
+from skerry.core.errors import Invalid, NotAllowed, NotFound
+from skerry.core.names import MAX_NAME, shown
 from skerry.node.generation import State
 from skerry.node.metrics import Metrics
 from skerry.node.metrics.oip import statistics
@@ -29,6 +30,8 @@ STATES = {
     State.QUARANTINED: "UNAVAILABLE",
     State.RETIRED: "UNLOADING",
 }
+
+Parameters = Mapping[str, object]
 
 
 class Repository(Protocol):
@@ -92,7 +95,7 @@ class Admin:
         rows: dict[tuple[str, int], tuple[str, str]] = {}
         for one in self._models.generations():
             state = STATES[one.state]
-            rows[one.manifest.name, one.manifest.version] = (state, one.trouble)
+            rows[one.manifest.name, one.manifest.version] = (state, one.trouble if state != "READY" else "")
         for place, why in self._models.fallen().items():
             rows.setdefault(place, ("UNAVAILABLE", why))
         if self._repository is not None and not ready:
@@ -109,14 +112,25 @@ class Admin:
             if state == "READY" or not ready
         ]
 
-    async def load(self, name: str) -> None:
-        """Load a model, or load it again."""
+    async def load(self, name: str, parameters: Parameters) -> None:
+        """Load a model, or load it again; there are no parameters that a node takes."""
         repository = self._allowed()
+        for key in parameters:
+            if key == "config" or key.startswith("file:"):
+                raise Invalid(
+                    f"{_parameter(key)}: a node reads config.pbtxt and models from its disk, not from requests"
+                )
+            raise Invalid(f"{_parameter(key)}: unknown parameter of load; expected none")
         await asyncio.get_running_loop().run_in_executor(None, repository.load, name)
 
-    async def unload(self, name: str) -> None:
-        """Take a model out of service."""
+    async def unload(self, name: str, parameters: Parameters) -> None:
+        """Take a model out of service. No model depends on another here, so that unload_dependents changes nothing."""
         repository = self._allowed()
+        for key, value in parameters.items():
+            if key != "unload_dependents":
+                raise Invalid(f"{_parameter(key)}: unknown parameter of unload; expected unload_dependents")
+            if not isinstance(value, bool):
+                raise Invalid(f"{_parameter(key)}: expected true or false; got {shown(value)}")
         if name not in self._models.names():
             raise NotFound(f"unknown model: {name}")
         await asyncio.get_running_loop().run_in_executor(None, repository.unload, name)
@@ -134,3 +148,7 @@ class Admin:
         if self._repository is None:
             raise NotAllowed("this node is not changed by requests; see 'control' in its settings")
         return self._repository
+
+
+def _parameter(key: str) -> str:
+    return f"parameters.{key[:MAX_NAME]}"

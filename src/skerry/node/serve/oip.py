@@ -91,13 +91,13 @@ class OpenInference:
         return as_json(await self._admin.index(asked.flag("ready", default=False)))
 
     async def load(self, request: Request) -> Response:
-        """Load a model, or load it again."""
-        await self._admin.load(request.parts["model"])
+        """Load a model, or load it again. A body is {"parameters": {}}: none are taken."""
+        await self._admin.load(request.parts["model"], _parameters(request))
         return as_json({})
 
     async def unload(self, request: Request) -> Response:
-        """Take a model out of service."""
-        await self._admin.unload(request.parts["model"])
+        """Take a model out of service. Body: {"parameters": {"unload_dependents": true}}, or none."""
+        await self._admin.unload(request.parts["model"], _parameters(request))
         return as_json({})
 
     def model_ready(self, request: Request) -> Response:
@@ -110,6 +110,12 @@ class OpenInference:
 def told(troubles: Mapping[str, str]) -> str:
     """Return what is missing as one line of text."""
     return "; ".join(f"{name}: {why}" if name else why for name, why in troubles.items())
+
+
+def _parameters(request: Request) -> dict[str, Any]:
+    """Return what a load or unload says beside the model's name."""
+    asked = Fields(parse(request.body or b"{}", "request", MAX_BODY), "request")
+    return Fields(asked.raw("parameters", {}), "parameters").rest()
 
 
 def _target(_: Exchange, parts: Parts) -> Target:

@@ -51,7 +51,8 @@ def rest(
 
     def stats(request: Request) -> Response:
         found = people(metrics.readings(), {name: metrics.counts(name) for name in models.names()})
-        if "text/html" in request.exchange.header(b"accept") or request.query.get("as") == "text":
+        wanted = request.exchange.header(b"accept")
+        if request.query.get("as") == "text" or ("text/" in wanted and "application/json" not in wanted):
             return Response(text(found).encode(), kind=b"text/plain; charset=utf-8")
         trials = [trial.json() for trial in models.trials.all()]
         held = {one.manifest.name: one.arena.used for one in models.generations()}

@@ -42,7 +42,10 @@ def statuses(models: Models, name: str, version: int | None, label: str | None) 
         which = f"version {version}" if version is not None else "any versions"
         raise NotFound(f"Could not find {which} of model {name}") from None
     wanted = version if label is None else live.manifest.version
-    rows = [(one.manifest.version, *STATES[one.state], one.trouble) for one in models.generations(name)]
+    rows = [
+        (one.manifest.version, *STATES[one.state], one.trouble if one.state is not State.SERVING else "")
+        for one in models.generations(name)
+    ]
     return sorted((row for row in (*rows, *fallen) if wanted in (None, row[0])), reverse=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skerry.core.agreement import Terms
-from skerry.core.errors import NotFound
+from skerry.core.errors import Conflict, NotFound
 from skerry.core.fields import Fields, parse
 from skerry.node.models import Models
 from skerry.node.serve.admin import Admin
@@ -43,6 +43,12 @@ class TrialCalls:
         if not serving:
             raise NotFound(f"unknown model: {name}")
         check(name, serving)
+        versions = [one.manifest.version for one in serving]
+        if terms.version not in versions:
+            here = ", ".join(map(str, versions))
+            raise NotFound(f"unknown version: {terms.version} of model {name}; this node serves {here}")
+        if len(versions) == 1:
+            raise Conflict(f"model {name}: version {terms.version} is the only one that serves; a trial needs two")
         return as_json(self._models.trials.begin(name, terms).json())
 
     def delete(self, request: Request) -> Response:

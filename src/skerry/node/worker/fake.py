@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from skerry.core.errors import RunFailed, SkerryError
+from skerry.engine.free import filled
 from skerry.engine.session import Session
 from skerry.host.clock import Clock
 from skerry.host.regions import Regions
@@ -99,7 +100,7 @@ class FakeWorker(Worker):
                 labels = len(self.manifest.labels)
                 made = shadow(self._answers, labels, arena, memoryview(head), body)
             elif op == Op.GOLDEN:
-                self._session.infer(zeros(self._session.inputs))
+                self._session.infer(zeros(filled(self._session.inputs, self.hello.free)))
         except SkerryError as error:
             found = error
         except Exception as error:  # boundary: as in a worker, a fault in one request ends that request alone

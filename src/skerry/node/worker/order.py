@@ -150,7 +150,8 @@ class Hello(msgspec.Struct, frozen=True):
     intra: int = 0  # threads of a run, and runs at a time, as it was loaded at last
     runs: int = 0
     seconds: float = 0.0  # to load and prove it
-    run_us: float = 0.0  # median of a warm run, alone
+    run_us: float = 0.0  # median of a warm run, alone; 0: it does not run on zeros
+    free: int = 1  # the size of free dimensions that it ran on zeros with (see engine.free)
     slowest_us: float = 0.0  # of the warm runs
     sizes: tuple[int, ...] = ()  # examples that one run of several requests has; none: each runs alone
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import re
 import signal
@@ -17,8 +18,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from skerry.core.errors import LoadFailed, PeerError, RunFailed, SkerryError
 from skerry.core.manifest import Manifest
 from skerry.core.names import ModelName
@@ -26,6 +25,7 @@ from skerry.core.tensor import DType, Spec, Tensor
 from skerry.core.trust import Trust
 from skerry.engine.bundle import open_bundle, verify
 from skerry.engine.control import Asked
+from skerry.engine.free import FREE, filled
 from skerry.engine.golden import check_goldens
 from skerry.engine.runners.onnx_file import arithmetic
 from skerry.engine.runners.runner import Threads
@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 
 WARM_RUNS = 32  # at most; enough for a median
 WARM_SECONDS = 0.05  # at most, after the first run
+MAX_FREE = 16 << 20  # bytes of an input whose free dimensions are not 1; a picture of 512 x 512 has 3 MB
 TINY_US = 200.0  # microseconds of a run, below which the rest of a request takes as long
 LONG_US = 8000.0  # microseconds of a run, above which one caller gains more by threads than several lose
 SMALL = 64 << 10  # bytes, which fit any socket's buffer
@@ -104,12 +105,12 @@ def _load_into(order: Order, found: list[Session | Hello]) -> None:
     try:
         session, goldens = load(order, clock)
         run_warmups(session, order.beside.warmup, order.beside.most > 0, Path(order.beside.folder))
-        runs = warm(session, clock)
+        runs, free = warm(session, clock)
         if order.wide > order.intra and min(runs, default=0.0) > LONG_US and (may_rise() or not order.gentle):
             session.close()
             order = order.planned(order.wide, 1, order.gentle)
             session, goldens = load(order, clock)
-            runs = warm(session, clock)
+            runs, free = warm(session, clock)
         run_us = statistics.median(runs) if runs else 0.0
         hello = Hello(
             manifest=session.manifest.json(),
@@ -123,6 +124,7 @@ def _load_into(order: Order, found: list[Session | Hello]) -> None:
             runs=order.runs,
             seconds=clock.monotonic() - began,
             run_us=run_us,
+            free=free,
             sizes=choose(order, session, clock, run_us),
             slowest_us=max(runs, default=0.0),
         )
@@ -159,30 +161,44 @@ def load(order: Order, clock: Clock) -> tuple[Session, int]:
 
 
 def zeros(specs: tuple[Spec, ...]) -> tuple[Tensor, ...]:
-    """Return an input of zeros for a model, free dimensions as 1: what warms it and asks whether it still runs."""
+    """Return an input of zeros for a model: what warms it and asks whether it still runs. No dimension is free."""
     found = []
     for spec in specs:
-        shape = tuple(1 if size == -1 else size for size in spec.shape)
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(spec.shape)
         data = (b"0",) * count if spec.dtype is DType.BYTES else bytes(count * spec.dtype.size)
-        found.append(Tensor(spec.name, spec.dtype, shape, data))
+        found.append(Tensor(spec.name, spec.dtype, spec.shape, data))
     return tuple(found)
 
 
-def warm(session: Session, clock: Clock) -> list[float]:
-    """Run the model on zeros a few times; return the microseconds of each run, none if it cannot run on zeros."""
-    tensors = zeros(session.inputs)
+def warm(session: Session, clock: Clock) -> tuple[list[float], int]:
+    """Run the model on zeros a few times; return the microseconds of each run, none if it cannot run on zeros.
+
+    And the size of its free dimensions that it ran with.
+    """
+    for free in FREE:
+        specs = filled(session.inputs, free)
+        if free > 1 and (specs == session.inputs or _bytes(specs) > MAX_FREE):
+            break
+        try:
+            return _timed(session, clock, zeros(specs)), free
+        except SkerryError as error:
+            log.info("%s: not warmed with zeros, free dimensions as %d: %s", session.manifest.name, free, error)
+    return [], 1
+
+
+def _timed(session: Session, clock: Clock, tensors: tuple[Tensor, ...]) -> list[float]:
     found: list[float] = []
     began = clock.monotonic()
-    try:
+    session.infer(tensors)
+    while len(found) < WARM_RUNS and (clock.monotonic() - began < WARM_SECONDS or not found):
+        start = clock.monotonic()
         session.infer(tensors)
-        while len(found) < WARM_RUNS and (clock.monotonic() - began < WARM_SECONDS or not found):
-            start = clock.monotonic()
-            session.infer(tensors)
-            found.append((clock.monotonic() - start) * 1e6)
-    except SkerryError as error:
-        log.info("%s: not warmed: it does not run on zeros: %s", session.manifest.name, error)
+        found.append((clock.monotonic() - start) * 1e6)
     return found
+
+
+def _bytes(specs: tuple[Spec, ...]) -> int:
+    return sum(math.prod(spec.shape) * max(spec.dtype.size, 1) for spec in specs)
 
 
 def told(error: SkerryError | OSError | MemoryError, cap: str) -> SkerryError:
@@ -212,7 +228,7 @@ class Work:
         self._gather = Gather(channel, self._lock, order, sizes) if sizes else None
         self._together = Together(self._answers, session, arena, sizes)
         self._kept: dict[int, tuple[int, Made]] = {}  # ticket -> when it was taken, and what found no room
-        self._proof = zeros(session.inputs) if proved and not self._manifest.goldens else ()
+        self._proof = zeros(filled(session.inputs, hello.free)) if proved and not self._manifest.goldens else ()
 
     @property
     def _manifest(self) -> Manifest:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from skerry.core.errors import Invalid, TooLarge
+from skerry.core.fields import MANY_DIGITS, TOO_DEEP
 from skerry.core.names import shown
 from skerry.wire import numbers
 from skerry.wire.tfs_models import SIGNATURE
@@ -54,7 +55,7 @@ def only_list(data: bytes) -> tuple[str, bytes] | None:
 
 def value(member: object) -> Any:
     """Return a member of a body, or of anything in it, as JSON values."""
-    return numbers.python(bytes(member), "JSON") if isinstance(member, Raw) else member
+    return numbers.python(bytes(member), "request") if isinstance(member, Raw) else member
 
 
 def check_signature(body: Mapping[str, Any]) -> None:
@@ -117,8 +118,10 @@ def _slowly(data: bytes) -> dict[str, Any]:
         raise Invalid(f"JSON Parse error: Invalid encoding in string at offset: {error.start}") from None
     except json.JSONDecodeError as error:
         raise Invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
-    except (RecursionError, ValueError) as error:
-        raise Invalid(f"JSON Parse error: {error}") from None
+    except ValueError:
+        raise Invalid(f"JSON Parse error: {MANY_DIGITS}") from None
+    except RecursionError:
+        raise Invalid(f"JSON Parse error: {TOO_DEEP}") from None
     if not isinstance(found, dict):
         raise malformed(found, "Is not object")
     return found

@@ -181,7 +181,7 @@ def _fast_rows(text: bytes, specs: Sequence[Spec]) -> tuple[Tensor, ...] | None:
     for spec in specs:
         column = b"[" + b",".join([bytes(row[spec.name]) for row in rows]) + b"]"
         tensor = fast(column, spec) if spec.dtype is not DType.BYTES else None
-        found.append(tensor or batch(numbers.python(column, "JSON"), spec, named=True))
+        found.append(tensor or batch(numbers.python(column, "request"), spec, named=True))
     return tuple(found)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from skerry.core.tensor import DType, Spec
@@ -63,23 +64,20 @@ def _encoded(live: Generation, kind: str, url: str) -> Iterator[Line]:
 
 def _infer(live: Generation, url: str) -> Iterator[Line]:
     target = f"{url}/v2/models/{quote(live.manifest.name)}/infer"
-    inputs, send = live.inputs, f"curl {JSON}"
-    body = sample.infer_body(live)
-    if body is not None:
-        yield Line("Open Inference, JSON", f"{send} -d {shlex.quote(sample.text_of(body))} {target}")
-    elif sample.jsonable(live):
-        parts = [f"{{**{json.dumps(sample.head(s))}, {_filled(s)}}}" for s in inputs]
-        parameters = ', "parameters": dict(sequence_id=1, sequence_start=True, sequence_end=True)'
-        more = parameters if sample.parameters(live) else ""
-        code = f'import json; print(json.dumps({{"inputs": [{", ".join(parts)}]{more}}}))'
-        yield Line("Open Inference, JSON", f"python3 -c {shlex.quote(code)} | {send} -d @- {target}")
+    inputs = sample.inputs(live)
+    if sample.jsonable(live):
+        yield Line("Open Inference, JSON", _json(live, sample.parameters(live), target))
+        if live.remembers:
+            for which in ("start", "end"):
+                parameters = {"parameters": {"sequence_id": 1, f"sequence_{which}": True}}
+                yield Line(f"Open Inference, the {which} of a sequence", _json(live, parameters, target))
     if any(spec.dtype is DType.BYTES for spec in inputs):
         return
     answer = "" if sample.jsonable(live) else " -o answer.bin"
     yield Line("Open Inference, binary tensors behind JSON", _binary(live, target) + answer)
     if len(inputs) == 1 and not sample.parameters(live):
         zeros = f"head -c {_bytes(inputs[0])} /dev/zero"
-        if sum(size == -1 for size in inputs[0].shape[1:]) <= 1 and sample.takes(live.manifest) != "raw":
+        if _alone(live.inputs[0], inputs[0]) and sample.takes(live.manifest) != "raw":
             form = f"-H '{JSON_LENGTH}: 0' -H 'Content-Type: application/octet-stream'"
             yield Line(
                 "Open Inference, the bytes of the tensor alone",
@@ -91,15 +89,29 @@ def _infer(live: Generation, url: str) -> Iterator[Line]:
             yield Line("NumPy's file format", f"{{ {head}; {zeros}; }} | curl {form} {target}")
 
 
+def _alone(spec: Spec, filled: Spec) -> bool:
+    """Whether bytes alone say the shape: a first free dimension is then 1, and at most one other is free."""
+    return (spec.shape[:1] != (-1,) or filled.shape[0] == 1) and sum(size == -1 for size in spec.shape[1:]) <= 1
+
+
+def _json(live: Generation, parameters: Mapping[str, Any], target: str) -> str:
+    body, send = sample.infer_body(live), f"curl {JSON}"
+    if body is not None:
+        return f"{send} -d {shlex.quote(sample.text_of({**body, **parameters}))} {target}"
+    parts = [f"{{**{json.dumps(sample.head(s))}, {_filled(s)}}}" for s in sample.inputs(live)]
+    more = f", **{parameters!r}".replace("'", '"') if parameters else ""
+    code = f'import json; print(json.dumps({{"inputs": [{", ".join(parts)}]{more}}}))'
+    return f"python3 -c {shlex.quote(code)} | {send} -d @- {target}"
+
+
 def _binary(live: Generation, target: str) -> str:
-    body = {
-        "inputs": [{**sample.head(s), "parameters": {"binary_data_size": _bytes(s)}} for s in live.inputs],
-    }
+    inputs = sample.inputs(live)
+    body = {"inputs": [{**sample.head(s), "parameters": {"binary_data_size": _bytes(s)}} for s in inputs]}
     given = dict(sample.parameters(live).get("parameters", {}))
     if not sample.jsonable(live):
         given["binary_data_output"] = True
     text = sample.text_of({**({"parameters": given} if given else {}), **body})
-    zeros = f"head -c {sum(map(_bytes, live.inputs))} /dev/zero"
+    zeros = f"head -c {sum(map(_bytes, inputs))} /dev/zero"
     form = f"-H '{JSON_LENGTH}: {len(text)}' -H 'Content-Type: application/octet-stream' --data-binary @-"
     return f"{{ printf %s {shlex.quote(text)}; {zeros}; }} | curl {form} {target}"
 
@@ -113,9 +125,7 @@ def _predict(live: Generation, url: str) -> Iterator[Line]:
         yield Line(title, f"curl {JSON} -d {shlex.quote(sample.text_of(body))} {target}")
         return
     rows = sample.by_rows(live)
-    made = {
-        spec.name: f"z({list(sample.shape_of(spec)[1 if rows else 0 :])}, {_literal(spec)})" for spec in live.inputs
-    }
+    made = {spec.name: f"z({list(spec.shape[1 if rows else 0 :])}, {_literal(spec)})" for spec in sample.inputs(live)}
     named = ", ".join(f"{json.dumps(name)}: {values}" for name, values in made.items())
     whole = next(iter(made.values())) if len(made) == 1 else f"{{{named}}}"
     whole = f'"instances": [{whole}]' if rows else f'"inputs": {whole}'
@@ -127,10 +137,11 @@ def _calls(live: Generation, grpc: str) -> Iterator[Line]:
     name, call = live.manifest.name, f"{grpc} inference.GRPCInferenceService"
     asked = shlex.quote(sample.text_of({"name": name}))
     yield Line("gRPC, what the model takes", f"grpcurl -plaintext -d {asked} {call}/ModelMetadata")
-    if not sample.few(live.inputs) or any(spec.dtype is DType.BYTES for spec in live.inputs) or sample.parameters(live):
+    inputs = sample.inputs(live)
+    if not sample.few(inputs) or any(spec.dtype is DType.BYTES for spec in inputs) or sample.parameters(live):
         return
-    raw = [sample.base64_of(bytes(_bytes(spec))) for spec in live.inputs]
-    body = {"model_name": name, "inputs": [sample.head(spec) for spec in live.inputs], "raw_input_contents": raw}
+    raw = [sample.base64_of(bytes(_bytes(spec))) for spec in inputs]
+    body = {"model_name": name, "inputs": [sample.head(spec) for spec in inputs], "raw_input_contents": raw}
     text = shlex.quote(sample.text_of(body))
     yield Line("gRPC, the same as bytes", f"grpcurl -plaintext -d {text} {call}/ModelInfer")
 

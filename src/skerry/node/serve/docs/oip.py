@@ -112,9 +112,13 @@ def _index() -> Json:
 
 def _control(verb: str) -> Json:
     about = "Load a model, or load it again" if verb == "load" else "Take a model out of service"
+    taken = {} if verb == "load" else {"unload_dependents": {**FLAG, "description": "changes nothing here"}}
+    asked = obj(parameters={**obj(**taken), "additionalProperties": False})
+    examples = {"all": {}} if verb == "load" else {"all": {}, "triton": {"parameters": {"unload_dependents": False}}}
     return {
         "operationId": f"repository{verb.capitalize()}",
         "summary": about,
+        "requestBody": body(as_json(asked, examples), required=False),
         "responses": answer("it is done", as_json(obj())) | failures("400", "403", "404", "500"),
     }
 

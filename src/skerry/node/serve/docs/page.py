@@ -26,6 +26,10 @@ LINKS = (
     ("/metrics", "metrics"),
     ("/ready", "readiness"),
 )
+REMEMBERS = (
+    "It remembers: a request with a <code>sequence_id</code> sees what came before it in its sequence, which begins "
+    "with <code>sequence_start</code> and ends with <code>sequence_end</code>."
+)
 Stats = Mapping[str, Any]
 
 
@@ -67,6 +71,7 @@ def model(live: Generation, versions: Sequence[int], stats: Stats, lines: Iterab
         _steps(live),
         _labels(manifest.labels),
         _goldens(live),
+        f"<h2>Sequences</h2><p>{REMEMBERS}</p>" if live.remembers else "",
         "<h2>Try it</h2>" + _forms(live),
         "<h2>From a shell</h2>" + "".join(map(_line, lines)),
         "<h2>Latency</h2>" + _latency(live, stats),
@@ -98,11 +103,13 @@ def _table(what: str, heads: Sequence[str], rows: Iterable[Sequence[str]], numbe
 
 
 def _specs(what: str, specs: Sequence[Spec]) -> str:
-    rows = [
-        [f"<code>{escape(spec.name)}</code>", spec.dtype.value, escape(str(list(spec.shape)).replace("-1", "any"))]
-        for spec in specs
-    ]
+    rows = [[_code(spec.name), spec.dtype.value, escape(str(list(spec.shape)).replace("-1", "any"))] for spec in specs]
     return _table(what, ("name", "datatype", "shape"), rows)
+
+
+def _code(text: str) -> str:
+    """Return a name that may break anywhere: it is as wide as a small screen lets it be."""
+    return f"<code>{escape(text)}</code>"
 
 
 def _others(live: Generation, versions: Sequence[int]) -> str:
@@ -144,13 +151,13 @@ def _labels(labels: Sequence[str]) -> str:
     more = f"<p>and {len(labels) - MAX_LABELS} more</p>" if len(labels) > MAX_LABELS else ""
     opened = " open" if len(labels) <= 12 else ""
     return (
-        f"<h2>Labels</h2><details{opened}><summary>{len(labels)} labels</summary>"
+        f"<h2>Labels</h2><details{opened}><summary>{len(labels)} label{'s' if len(labels) > 1 else ''}</summary>"
         f"<ul class=tags>{shown}</ul>{more}</details>"
     )
 
 
 def _goldens(live: Generation) -> str:
-    rows = [[escape(one.input), escape(one.answer), str(one.tolerance)] for one in live.manifest.goldens]
+    rows = [[_code(one.input), _code(one.answer), str(one.tolerance)] for one in live.manifest.goldens]
     if not rows:
         return ""
     text = f"<p>{live.hello.goldens} passed when it was loaded; they are asked again while it serves.</p>"

@@ -12,6 +12,7 @@ from typing import Any
 
 from skerry.core.manifest import Manifest
 from skerry.core.tensor import DType, Spec
+from skerry.engine.free import filled
 from skerry.node.generation import Generation
 
 FEW = 48  # values; more are made by a program than printed on a page
@@ -28,14 +29,14 @@ def takes(manifest: Manifest) -> str:
     return TAKES.get(manifest.pre[0].step, "") if manifest.pre else ""
 
 
-def shape_of(spec: Spec) -> tuple[int, ...]:
-    """Return a shape that fits: free dimensions are 1."""
-    return tuple(1 if size == -1 else size for size in spec.shape)
+def inputs(live: Generation) -> tuple[Spec, ...]:
+    """Return the model's inputs, free dimensions as when it was warmed."""
+    return filled(live.inputs, live.hello.free)
 
 
 def count_of(spec: Spec) -> int:
-    """Return how many values that shape has."""
-    return math.prod(shape_of(spec))
+    """Return how many values an input has."""
+    return math.prod(spec.shape)
 
 
 def zero(spec: Spec) -> object:
@@ -50,7 +51,7 @@ def zero(spec: Spec) -> object:
 def nested(spec: Spec) -> Any:
     """Return zeros in lists within lists."""
     found: Any = zero(spec)
-    for size in reversed(shape_of(spec)):
+    for size in reversed(spec.shape):
         found = [found] * size
     return found
 
@@ -62,7 +63,7 @@ def few(specs: Sequence[Spec]) -> bool:
 
 def head(spec: Spec) -> dict[str, Any]:
     """Return an input of the Open Inference Protocol without its values."""
-    return {"name": spec.name, "datatype": spec.dtype.value, "shape": list(shape_of(spec))}
+    return {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.shape)}
 
 
 def parameters(live: Generation) -> dict[str, Any]:
@@ -74,10 +75,10 @@ def parameters(live: Generation) -> dict[str, Any]:
 
 def infer_body(live: Generation) -> Values | None:
     """Return a body of Open Inference; None where JSON cannot carry the model's tensors, or they are too many."""
-    if not jsonable(live) or not few(live.inputs):
+    specs = inputs(live)
+    if not jsonable(live) or not few(specs):
         return None
-    inputs = [{**head(spec), "data": [zero(spec)] * count_of(spec)} for spec in live.inputs]
-    return {**parameters(live), "inputs": inputs}
+    return {**parameters(live), "inputs": [{**head(spec), "data": [zero(spec)] * count_of(spec)} for spec in specs]}
 
 
 def jsonable(live: Generation) -> bool:
@@ -92,16 +93,18 @@ def servable(live: Generation) -> bool:
 
 def by_rows(live: Generation) -> bool:
     """Whether a batch is the first dimension of all that goes in and comes out."""
-    return all(spec.shape and spec.shape[0] in (-1, 1) for spec in (*live.inputs, *live.outputs))
+    firsts = [spec.shape[:1] for spec in live.outputs]
+    return all(spec.shape[:1] == (1,) for spec in inputs(live)) and all(one in ((1,), (-1,)) for one in firsts)
 
 
 def predict_body(live: Generation) -> Values | None:
     """Return a body of `:predict`; None where its JSON cannot carry the model's tensors, or they are too many."""
-    if not servable(live) or not few(live.inputs):
+    specs = inputs(live)
+    if not servable(live) or not few(specs):
         return None
     if not by_rows(live):
-        return {"inputs": {spec.name: nested(spec) for spec in live.inputs}}
-    rows = {spec.name: nested(spec)[0] for spec in live.inputs}
+        return {"inputs": {spec.name: nested(spec) for spec in specs}}
+    rows = {spec.name: nested(spec)[0] for spec in specs}
     return {"instances": [next(iter(rows.values())) if len(rows) == 1 else rows]}
 
 
@@ -140,7 +143,7 @@ def npy_head(spec: Spec) -> bytes:
     if kind is None:
         letter = "f" if spec.dtype.numpy.startswith("float") else spec.dtype.numpy[0]
         kind = f"<{letter}{spec.dtype.size}"
-    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape_of(spec)!r}, }}"
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {spec.shape!r}, }}"
     text += " " * (-(len(text) + 11) % 64) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 

@@ -67,12 +67,13 @@ class Inference:
     async def load(self, data: bytes, _: Caller) -> bytes:
         """RepositoryModelLoad."""
         asked = control.decode_load(data)
-        await self._admin.load(asked.model)
+        await self._admin.load(asked.model, asked.parameters)
         return control.EMPTY
 
     async def unload(self, data: bytes, _: Caller) -> bytes:
         """RepositoryModelUnload."""
-        await self._admin.unload(control.decode_load(data).model)
+        asked = control.decode_load(data)
+        await self._admin.unload(asked.model, asked.parameters)
         return control.EMPTY
 
     def _model_ready(self, data: bytes) -> bytes:

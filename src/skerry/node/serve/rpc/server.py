@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from skerry.core.errors import Conflict, NotFound, SkerryError
 from skerry.host.clock import Clock
+from skerry.host.process import listen, split_address
 from skerry.node.models import Models
 from skerry.node.serve.access import AccessLog
 from skerry.node.serve.admin import Admin
@@ -70,15 +71,17 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
 
     async def start(self, address: str) -> int:
         """Serve on HOST:PORT; return the port. Raises Conflict if it is taken."""
+        host, port = split_address(address)
+        listen(host, port).close()  # it says what is wrong with a port; gRPC logs lines of its own, and a hint to debug
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((self,))
         reflection.enable_server_reflection([SERVICE, PREDICTION, MODEL, HEALTH], self._server, pool=POOL)
         try:
             port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise Conflict(f"port of {address}: {error}; stop what uses it, or choose another") from None
+        except RuntimeError:  # it was taken since
+            raise Conflict(f"port {port} on {host}: not free; stop what uses it, or choose another") from None
         await self._server.start()
-        return int(port)
+        return port
 
     async def stop(self) -> None:
         """Take no more calls; give those in flight GRACE_SECONDS."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skerry.core import names
-from skerry.core.errors import NotFound
+from skerry.core.errors import Invalid, NotFound
+from skerry.core.names import shown
 from skerry.node.models import Models
 from skerry.node.repository import Source
 from skerry.node.serve.admin import Admin
@@ -76,7 +77,15 @@ class Serving:
 
 def _source(one: tfs_grpc.Listed) -> Source:
     policy = Policy(Which(one.policy.kind), one.policy.newest, one.policy.versions)
-    return Source(Path(one.base_path), names.model_name(one.name), policy, one.labels)
+    return Source(_path(one), names.model_name(one.name), policy, one.labels)
+
+
+def _path(one: tfs_grpc.Listed) -> Path:
+    """Return where a model lies: a path, or file:// and an absolute one, which TensorFlow reads without decoding it."""
+    path = one.base_path.removeprefix("file://")
+    if path != one.base_path and not path.startswith("/"):
+        raise Invalid(f"model {one.name}: base_path: expected a path or file:///PATH; got {shown(one.base_path)}")
+    return Path(path)
 
 
 def _which(chosen: Chosen) -> str:
