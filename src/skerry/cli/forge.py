@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 
 from skerry.cli.say import emit, errors, out
+from skerry.cli.shrink import bring_in, optimise
 
 app = typer.Typer(help="Make and measure models.", no_args_is_help=True)
 pcb = typer.Typer(
     help="PCB inspection: render boards, train the detector, make its bundle, score it.", no_args_is_help=True
 )
 app.add_typer(pcb, name="pcb")
+app.command("import", epilog="Example:  skerry forge import model.keras --shape x=1,96,96,3 -o parts/")(bring_in)
+app.command("optimise", epilog="Example:  skerry forge optimise parts/ --data photos/ --max-loss 0.5pt -o parts-8/")(
+    optimise
+)
 
 SPLIT = "test_seen_board"
 

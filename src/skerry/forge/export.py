@@ -5,10 +5,6 @@ The proof runs on the engine's own runner, which is what a node runs. Never here
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +12,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from skerry.core.errors import ModelError
 from skerry.engine.runners.onnx import OnnxRunner
 from skerry.engine.runners.runner import Threads
 from skerry.forge.boards import SIZE
+from skerry.forge.importers.onnx_source import clean
+from skerry.forge.importers.torch_source import quiet
 from skerry.forge.models.detector import Detector, Served
+from skerry.forge.parity import ParityLost
 from skerry.host.files import Disk
 
 OPSET = 18  # the exporter's own; another number adds a conversion pass
@@ -28,14 +26,10 @@ CLOSE = 1e-4  # of heat (0..1); of boxes in units of REACH. Two float32 runtimes
 RELATIVE = 1e-3
 
 
-class ParityLost(ModelError):
-    """The exported file answers otherwise than the network it came from."""
-
-
 def export_onnx(net: Detector, path: Path, size: int = SIZE) -> None:
     """Write the served form of the network: `image` [1,1,size,size] -> `heat`, `box`."""
     served = Served(net).eval()
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             served,
             (torch.zeros(1, 1, size, size),),
@@ -49,34 +43,9 @@ def export_onnx(net: Detector, path: Path, size: int = SIZE) -> None:
     if program is None:
         raise ParityLost("the exporter gave no program")
     model = program.model_proto
-    _strip(model)
+    clean(model, "detector")
     onnx.checker.check_model(model, full_check=True)
     Disk().write(path, model.SerializeToString(deterministic=True))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter: it warns about its own code and about torchvision, which is not used."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what names this machine (stack traces, paths, module names); weights and graph stay."""
-    model.doc_string = ""
-    model.producer_name, model.producer_version = "skerry", ""
-    del model.metadata_props[:]
-    graph = model.graph
-    graph.doc_string, graph.name = "", "detector"
-    del graph.metadata_props[:]
-    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        item.doc_string = ""
-        del item.metadata_props[:]
 
 
 def check_parity(net: Detector, path: Path, images: list[NDArray[np.uint8]]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Programs that run in processes of their own, mostly in other environments: files in, one line of JSON out."""
