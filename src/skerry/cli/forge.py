@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from skerry.cli.forging import dataset, look, recipes
+from skerry.cli.forging.images import images
 from skerry.cli.say import emit, errors, out
 from skerry.cli.shrink import bring_in, optimise
 
@@ -15,10 +17,23 @@ pcb = typer.Typer(
     help="PCB inspection: render boards, train the detector, make its bundle, score it.", no_args_is_help=True
 )
 app.add_typer(pcb, name="pcb")
+app.add_typer(dataset.app, name="dataset")
 app.command("import", epilog="Example:  skerry forge import model.keras --shape x=1,96,96,3 -o parts/")(bring_in)
 app.command("optimise", epilog="Example:  skerry forge optimise parts/ --data photos/ --max-loss 0.5pt -o parts-8/")(
     optimise
 )
+
+for _made, _example in (
+    (images, "images photos/ -o parts/   (15 minutes of training)"),
+    (look.look, "look photos/ --html photos.html"),
+    (look.card, "card parts-8/ --html card.html"),
+    (look.measure, "measure parts-8/ --data photos/ --split test"),
+    (look.race, "race parts/ parts-8/ --data photos/ --seconds 20"),
+    (recipes.tabular, "tabular readings.csv --label state -o states/"),
+    (recipes.train, "train my_recipe.py:RECIPE --data readings.csv -o states/"),
+    (recipes.rebuild, "rebuild states/ --data readings.csv -o states-again/"),
+):
+    app.command(_made.__name__, epilog=f"Example:  skerry forge {_example}")(_made)
 
 SPLIT = "test_seen_board"
 

@@ -1,0 +1,1 @@
+"""Commands of `skerry forge`; `cli/forge.py` registers them."""
