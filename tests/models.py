@@ -13,8 +13,8 @@ from PIL import Image
 from skerry.core.names import ModelName
 from skerry.engine.bundle import Bundle, sign
 from skerry.engine.make import Wishes, make_bundle
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import Disk
-from skerry.host.keys import PrivateKey
 
 SIDE = 8  # pixels
 

@@ -39,7 +39,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("engine/runners/", "forge/importers/children/"),
     "ai_edge_quantizer": ("forge/importers/children/",),
     "alembic": ("hub/store/",),
-    "cryptography": ("host/keys.py",),
+    "cryptography": ("host/ed25519.py",),
     "flatbuffers": (),
     "grpc": ("node/serve/", "cluster/"),
     "keras": ("forge/importers/children/",),

@@ -75,7 +75,18 @@ def test_a_part_never_loads_what_is_anothers(part, never):
 def test_the_control_process_of_a_node_needs_no_arrays():
     """Workers do the arithmetic; what the control process imports is memory and time to the first answer."""
     code = "import json, sys, skerry.node.app, skerry.node.alone; print(json.dumps(sorted(sys.modules)))"
-    never = {"numpy", "onnxruntime", "PIL", "simplejpeg", "simdjson", "orjson", "google", "grpc", "urllib3"}
+    never = {
+        "numpy",
+        "onnxruntime",
+        "cryptography",
+        "PIL",
+        "simplejpeg",
+        "simdjson",
+        "orjson",
+        "google",
+        "grpc",
+        "urllib3",
+    }
     assert not heads(fresh(code)) & never
 
 

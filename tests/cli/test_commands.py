@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from skerry import __version__
 from skerry.cli.app import app
 from skerry.engine.bundle import open_bundle
-from skerry.host.keys import PrivateKey
+from skerry.host.ed25519 import PrivateKey
 from tests.engine.kit import mean_model
 from tests.models import adder_onnx, brightness_bundle, brightness_onnx, grey_png
 

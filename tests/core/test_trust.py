@@ -14,7 +14,8 @@ from skerry.core.errors import BadSignature, Invalid, SkerryError, TooLarge, Wro
 from skerry.core.manifest import Manifest
 from skerry.core.names import Digest
 from skerry.core.trust import DOMAIN, MAX_SIGNATURES, Trust, key_id, message, read_signatures, write_signatures
-from skerry.host.keys import PrivateKey, verify
+from skerry.host.ed25519 import PrivateKey
+from skerry.host.keys import verify
 from tests.core.values import DIGEST, OTHER, json_values, manifest_json
 
 OURS, THEIRS = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in (1, 2))

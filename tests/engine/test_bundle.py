@@ -9,8 +9,8 @@ from skerry.core.errors import BadSignature, Conflict, Invalid, NotFound, Skerry
 from skerry.core.manifest import MANIFEST, SIGNATURE
 from skerry.core.trust import Trust
 from skerry.engine.bundle import manifest_bytes, open_bundle, sign, verify, write_bundle
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import Disk, FaultyDisk
-from skerry.host.keys import PrivateKey
 from skerry.host.keys import verify as check_signature
 from tests.engine.kit import IMAGE, manifest
 from tests.models import brightness_bundle

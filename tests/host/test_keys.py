@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from skerry.core.errors import Invalid, SkerryError, TooLarge
 from skerry.host import keys
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import Disk
-from skerry.host.keys import PrivateKey, load_public, public_line, read_public, read_trust, same, token_hash, verify
+from skerry.host.keys import load_public, public_line, read_public, read_trust, same, token_hash, verify
 from tests.core.values import tried
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

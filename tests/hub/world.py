@@ -13,7 +13,8 @@ from skerry.core.names import Digest, GroupName, ModelName, NodeName
 from skerry.core.plan import Wanted
 from skerry.core.trust import key_id, message, write_signatures
 from skerry.host.clock import FakeClock
-from skerry.host.keys import PrivateKey, public_line
+from skerry.host.ed25519 import PrivateKey
+from skerry.host.keys import public_line
 from skerry.hub.app import build
 from skerry.hub.rollouts import Detail
 from skerry.hub.settings import HubSettings

@@ -12,7 +12,8 @@ from skerry.core.errors import BadSignature, GoldenFailed, LoadFailed, WrongDige
 from skerry.core.manifest import FileEntry, digest_of
 from skerry.core.trust import Trust
 from skerry.engine.bundle import manifest_bytes, open_bundle
-from skerry.host.keys import PrivateKey, verify
+from skerry.host.ed25519 import PrivateKey
+from skerry.host.keys import verify
 from skerry.host.nursery import Nursery
 from skerry.host.shared import Arena
 from skerry.node.loop import Loop

@@ -8,8 +8,8 @@ import pytest
 
 from skerry.device.client import Client
 from skerry.host.blobs import Blobs
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import FaultyDisk
-from skerry.host.keys import PrivateKey
 from tests.models import grey_png
 from tests.system.world import World, ask_again, get, until
 

@@ -14,7 +14,8 @@ from skerry.cli.operator import Operator
 from skerry.core.errors import SkerryError
 from skerry.core.names import ModelName, NodeName
 from skerry.device.client import Client
-from skerry.host.keys import PrivateKey, public_line
+from skerry.host.ed25519 import PrivateKey
+from skerry.host.keys import public_line
 from skerry.host.process import Child
 from skerry.host.settings import environment
 from skerry.link.http import Fetcher, Reply

@@ -118,8 +118,8 @@ def sign(
     from skerry.core.trust import key_id
     from skerry.engine.bundle import open_bundle, verify
     from skerry.engine.bundle import sign as put_signature
+    from skerry.host.ed25519 import PrivateKey
     from skerry.host.files import Disk
-    from skerry.host.keys import PrivateKey
 
     with errors():
         bundle, private = open_bundle(folder), PrivateKey.load(key)

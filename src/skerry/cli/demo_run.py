@@ -22,8 +22,9 @@ from skerry.core.names import ModelName, NodeName
 from skerry.core.rules import Memory, Rule, feed
 from skerry.device.client import Client
 from skerry.engine.bundle import Bundle, open_bundle, sign
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import PRIVATE, Disk, read
-from skerry.host.keys import PrivateKey, public_line
+from skerry.host.keys import public_line
 from skerry.host.process import Child, listen, split_address
 from skerry.host.settings import environment
 from skerry.link.http import Fetcher, bearer

@@ -21,8 +21,9 @@ def new(
     """Make an Ed25519 key pair. Keep the private half where you publish; give the public one to your nodes."""
     from skerry.core.errors import Conflict
     from skerry.core.trust import key_id
+    from skerry.host.ed25519 import PrivateKey
     from skerry.host.files import Disk
-    from skerry.host.keys import PrivateKey, public_line
+    from skerry.host.keys import public_line
 
     with errors():
         public = path.with_suffix(".pub")

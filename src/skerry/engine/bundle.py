@@ -14,7 +14,7 @@ from skerry.core.errors import BadSignature, Conflict, LoadFailed, NotFound, Wro
 from skerry.core.manifest import MANIFEST, MAX_MANIFEST, SIGNATURE, FileEntry, Manifest, digest_of, read_manifest
 from skerry.core.trust import MAX_SIGNATURES, Trust, key_id, message, read_signatures, write_signatures
 from skerry.host.files import Disk, digest_file, read
-from skerry.host.keys import PrivateKey
+from skerry.host.keys import Signer
 from skerry.host.machine import Machine
 
 
@@ -92,7 +92,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return (json.dumps(manifest.json(), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def sign(bundle: Bundle, key: PrivateKey, disk: Disk) -> None:
+def sign(bundle: Bundle, key: Signer, disk: Disk) -> None:
     """Add a key's signature beside the manifest; signatures of other keys stay."""
     data = read(bundle.path / SIGNATURE, MAX_SIGNATURES)
     found = read_signatures(data) if data is not None else {}

@@ -1,79 +1,48 @@
-"""Keys: Ed25519 (RFC 8032) in files. The only place that touches the cryptography library.
+"""Public keys as text, whom to trust, and tokens. Private keys and their library are in host/ed25519.
 
-A private key is PKCS#8 PEM, readable by its owner alone. A public key is one line of text,
-`skerry-ed25519 <base64 of the 32 bytes> <comment>`, made to be pasted into a node's settings.
+A public key is one line of text, `skerry-ed25519 <base64 of the 32 bytes> <comment>`, made to be pasted into a
+node's settings.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import Protocol
 
 from skerry.core.errors import Invalid
 from skerry.core.trust import PUBLIC_KEY_BYTES, Trust
-from skerry.host.files import PRIVATE, Disk, read
+from skerry.host.files import read
 
 KIND = "skerry-ed25519"
 MAX_KEY_FILE = 16 << 10  # bytes; a PKCS#8 Ed25519 key has 119
 TOKEN_BYTES = 32  # 256 bits, beyond guessing
 
 
-class PrivateKey:
-    """A key that signs."""
-
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-
-    @staticmethod
-    def make() -> PrivateKey:
-        """Return a new key."""
-        return PrivateKey(Ed25519PrivateKey.generate())
-
-    @staticmethod
-    def load(path: Path) -> PrivateKey:
-        """Return the key in a file; raise Invalid, never showing the file's content, if there is none."""
-        data = _bytes("private key", path)
-        if data is None:
-            raise Invalid(f"private key: no file {path}; make one with 'skerry keys new {path}'")
-        try:
-            key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise Invalid(f"private key {path}: expected an unencrypted PKCS#8 PEM file") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise Invalid(f"private key {path}: expected an Ed25519 key")
-        return PrivateKey(key)
-
-    def save(self, path: Path, disk: Disk) -> None:
-        """Write the key to a file that only its owner may read."""
-        pem = self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        disk.write(path, pem, PRIVATE)
+class Signer(Protocol):
+    """What signs: a private key, wherever it lies."""
 
     @property
     def public(self) -> bytes:
         """The public key, 32 bytes."""
-        return self._key.public_key().public_bytes_raw()
+        ...
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of a message, 64 bytes."""
-        return self._key.sign(message)
+        ...
 
 
 def verify(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether `public` made this signature over this message."""
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    """Whether `public` made this signature over this message.
+
+    The library is loaded when it is first needed: it takes 9 MB, which a node that trusts nobody has better uses for.
+    """
+    found: bool = importlib.import_module("skerry.host.ed25519").verify(public, signature, message)
+    return found
 
 
 def public_line(public: bytes, comment: str = "") -> str:
@@ -95,7 +64,7 @@ def read_public(text: str) -> bytes:
 
 def load_public(path: Path) -> bytes:
     """Return the public key in a file; raise Invalid if there is none."""
-    data = _bytes("public key", path)
+    data = key_file("public key", path)
     if data is None:
         raise Invalid(f"public key: no file {path}")
     try:
@@ -125,7 +94,8 @@ def same(one: str, other: str) -> bool:
     return secrets.compare_digest(one.encode(), other.encode())
 
 
-def _bytes(what: str, path: Path) -> bytes | None:
+def key_file(what: str, path: Path) -> bytes | None:
+    """Return the bytes of a key's file, None if there is none; raise Invalid for one that cannot be read."""
     try:
         return read(path, MAX_KEY_FILE)
     except OSError as error:  # a folder, or a file that this user may not read

@@ -13,8 +13,9 @@ from skerry.core.names import GroupName, ModelName, NodeName
 from skerry.core.plan import Wanted
 from skerry.core.trust import Trust
 from skerry.engine.bundle import Bundle, open_bundle
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import Disk
-from skerry.host.keys import PrivateKey, verify
+from skerry.host.keys import verify
 from skerry.link.http import FakeFetcher, Reply
 from skerry.node.hub import Hub
 from skerry.node.update.agent import Agent

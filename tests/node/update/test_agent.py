@@ -12,8 +12,8 @@ from skerry.core.manifest import FileEntry, digest_of
 from skerry.core.names import ModelName
 from skerry.core.plan import Wanted, plan
 from skerry.engine.bundle import manifest_bytes, open_bundle, sign
+from skerry.host.ed25519 import PrivateKey
 from skerry.host.files import Disk, FaultyDisk
-from skerry.host.keys import PrivateKey
 from skerry.link.http import Reply
 from skerry.node.update.slots import MAX_TRIES
 from tests.node.update.sea import BRIGHTNESS, Boat, Sea
