@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from skerry.cli.say import emit, err, errors, out
+from skerry.cli.say import emit, errors, out, watching
 
 BUSY = 2.0  # times as long as the median takes 1 run in 100 where something else runs; 1.2 to 1.6 on quiet machines
 
@@ -47,8 +46,10 @@ def tune(
         wishes = checked(Wishes(seconds, slo_ms, None if favour is None else favour == "latency"))
         here = machine.look()
         model = open_model(path, here, Clock())
-        with _progress(json) as told:
-            tuned = Tune(model.opening, here.cpus, wishes, Clock(), told)
+        with watching(json) as watch:
+            tuned = Tune(
+                model.opening, here.cpus, wishes, Clock(), lambda share, what: watch(int(share * 1000), 1000, what)
+            )
             profile = tuned.run()
         kept = Profiles(profiles or HOME, cpu(here.cpus)).keep(model.digest, model.runtime, profile, Disk())
         if json:
@@ -99,15 +100,3 @@ def _table(tuned: Any) -> None:
             f"{one.rate * trial.batch:.0f}", str(one.runs),
         )  # fmt: skip
     out.print(table)
-
-
-@contextmanager
-def _progress(json: bool) -> Iterator[Callable[[float, str], None]]:
-    """Show how far it is, on a terminal; nothing elsewhere."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    shown = not json and err.is_terminal
-    with Progress(*columns, console=err, transient=True, disable=not shown) as bar:
-        task = bar.add_task("threads", total=1.0)
-        yield lambda share, what: bar.update(task, completed=share, description=what)
